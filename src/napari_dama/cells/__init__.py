@@ -1,0 +1,1 @@
+"""Cells as data: find, crop, store, measure."""

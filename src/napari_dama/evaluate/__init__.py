@@ -1,0 +1,1 @@
+"""Scores of segments and types against truth."""

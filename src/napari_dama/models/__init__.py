@@ -1,0 +1,1 @@
+"""The shelf: bundled weights with model cards, and the user's own."""

@@ -1,0 +1,1 @@
+"""Slides in, results out, tile by tile."""

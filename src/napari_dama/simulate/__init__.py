@@ -1,0 +1,1 @@
+"""Simulated multiplexed tissue with instance labels and types."""

@@ -1,0 +1,1 @@
+"""A multiplexed image: lazy pixels, marker names, pixel size."""

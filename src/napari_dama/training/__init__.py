@@ -1,0 +1,1 @@
+"""One file of settings is one run."""
