@@ -1,0 +1,147 @@
+"""Random and adaptive masks over patches, as index algebra on booleans.
+
+A mask is ``hidden`` (N, L) bool: True = hidden from the encoder, False = visible. Every row hides the same number of
+patches, so that visible tokens can be gathered into a dense tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def visible_count(tokens: int, mask_ratio: float) -> int:
+    """Number of visible patches, ``int(tokens * (1 - mask_ratio))``.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < mask_ratio < 1`` and at least one patch stays visible.
+    """
+    if not 0.0 < mask_ratio < 1.0:
+        raise ValueError(f"mask_ratio must lie between 0 and 1, got {mask_ratio}")
+    keep = int(tokens * (1 - mask_ratio))
+    if keep < 1:
+        raise ValueError(
+            f"mask_ratio {mask_ratio} leaves no visible patch of {tokens}; choose at most {1 - 1 / tokens:.3f}"
+        )
+    return keep
+
+
+def random_mask(
+    n: int,
+    tokens: int,
+    *,
+    mask_ratio: float,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Hide a random set of patches in each of ``n`` samples.
+
+    Parameters
+    ----------
+    n, tokens
+        Number of samples N and of patches L.
+    mask_ratio
+        Share of patches to hide, in (0, 1).
+    generator
+        Source of randomness; its device must be ``device``.
+    device
+        Where the mask is made; by default the generator's, else the CPU.
+
+    Returns
+    -------
+    Tensor
+        ``hidden`` (N, L) bool with exactly ``int(L * (1 - mask_ratio))`` False in each row.
+
+    Examples
+    --------
+    >>> random_mask(2, 64, mask_ratio=0.8).logical_not().sum(1).tolist()
+    [12, 12]
+    """
+    keep = visible_count(tokens, mask_ratio)
+    where = device if device is not None else (generator.device if generator is not None else "cpu")
+    noise = torch.rand(n, tokens, generator=generator, device=where)  # (N, L)
+    shown = noise.argsort(dim=1)[:, :keep]  # (N, keep)
+    return torch.ones(n, tokens, dtype=torch.bool, device=where).scatter_(1, shown, False)
+
+
+def adaptive_mask(
+    hidden: Tensor,
+    error: Tensor,
+    *,
+    mask_ratio: float,
+    overlap_ratio: float,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Choose view 2's mask from view 1's mask and its reconstruction errors (DAMA, Algorithm 1).
+
+    Of the patches hidden in view 1, the ``L - 2 * keep + overlap`` with the highest error stay hidden and the
+    ``keep - overlap`` with the lowest error become visible. Of the patches visible in view 1, ``overlap`` stay visible,
+    drawn at random, and the rest become hidden. So ``keep`` patches are visible in each sample, ``overlap`` of them were
+    visible before.
+
+    Two departures from the published pseudo-code, both defects of it. It writes ``m2[:, m1_ids] = 0``, which indexes the
+    whole batch and leaves 57 to 61 of 64 patches visible at batch 32: here each sample has its own mask. Which patches
+    of the overlap stay visible followed from an argsort of ties: here they are drawn from ``generator``.
+
+    Parameters
+    ----------
+    hidden
+        (N, L) bool, view 1's mask, with ``keep = int(L * (1 - mask_ratio))`` False in each row.
+    error
+        (N, L) float, view 1's error of every patch. Values at visible patches are not read; NaN counts as highest.
+    mask_ratio, overlap_ratio
+        Share of hidden patches, and share of view 1's visible patches that stay visible.
+    generator
+        Source of randomness, on the device of ``hidden``.
+
+    Returns
+    -------
+    Tensor
+        (N, L) bool, True = hidden.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a row of ``hidden`` has another number of visible patches, or ``L - 2 * keep + overlap < 0``.
+    """
+    if hidden.ndim != 2 or hidden.shape != error.shape:
+        raise ValueError(
+            f"hidden and error must both be (N, L), got {tuple(hidden.shape)} and {tuple(error.shape)}"
+        )
+    if hidden.dtype != torch.bool:
+        raise ValueError(f"hidden must be boolean (True = hidden), got {hidden.dtype}")
+    if not 0.0 <= overlap_ratio <= 1.0:
+        raise ValueError(f"overlap_ratio must lie in 0..1, got {overlap_ratio}")
+    tokens = hidden.shape[1]
+    keep = visible_count(tokens, mask_ratio)
+    overlap = int(keep * overlap_ratio)
+    still_hidden = tokens - 2 * keep + overlap
+    if still_hidden < 0:
+        raise ValueError(
+            f"{tokens} patches at mask_ratio {mask_ratio} and overlap_ratio {overlap_ratio} would leave "
+            f"{tokens} - 2*{keep} + {overlap} = {still_hidden} patches hidden in both views; "
+            "raise mask_ratio or overlap_ratio"
+        )
+    visible = hidden.logical_not()
+    if bool((visible.sum(dim=1) != keep).any()):
+        raise ValueError(f"every row of hidden must leave {keep} of {tokens} patches visible")
+    rank = error.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    # NaN and inf errors still rank before the patches that were visible: those are moved past the end by index
+    order = rank.argsort(dim=1, stable=True)  # (N, L) easiest first
+    was_hidden = hidden.gather(1, order)
+    order = order.gather(1, was_hidden.logical_not().to(torch.uint8).argsort(dim=1, stable=True))
+    easiest = order[:, : keep - overlap]  # (N, keep - overlap), all hidden in view 1
+    noise = torch.rand(hidden.shape, generator=generator, device=hidden.device)
+    stay = noise.masked_fill(hidden, 2.0).argsort(dim=1)[:, :overlap]  # (N, overlap), all visible in view 1
+    adaptive = torch.ones_like(hidden)
+    adaptive.scatter_(1, easiest, False)
+    adaptive.scatter_(1, stay, False)
+    return adaptive
+
+
+def visible_ids(hidden: Tensor) -> Tensor:
+    """Places of the visible patches in ascending order, (N, keep) int64, of a mask ``hidden`` (N, L)."""
+    keep = int(hidden.shape[1] - hidden[0].sum()) if len(hidden) else 0
+    return hidden.to(torch.uint8).argsort(dim=1, stable=True)[:, :keep]
