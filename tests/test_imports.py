@@ -1,0 +1,96 @@
+"""Promises that hold before anything runs: light imports, one manifest, one version."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import napari_dama
+
+HEAVY = ("torch", "timm", "torchvision")
+LIGHT_MODULES = (
+    "napari_dama",
+    "napari_dama.cli",
+    "napari_dama.errors",
+    "napari_dama.models.card",
+    "napari_dama.predict.progress",
+    "napari_dama.simulate",
+    "napari_dama.slides.slide",
+)
+QT = ("napari", "qtpy", "PyQt6", "PySide6")
+
+
+def _loaded_after(statements: str) -> set[str]:
+    """Top-level names of the modules loaded after `statements` ran in a fresh Python."""
+    code = (
+        f"{statements}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {module.split(".")[0] for module in json.loads(done.stdout.splitlines()[-1])}
+
+
+@pytest.mark.parametrize("module", LIGHT_MODULES)
+def test_import_is_free_of_torch_and_qt(module: str) -> None:
+    loaded = _loaded_after(f"import {module}")
+
+    assert loaded.isdisjoint(HEAVY)
+    assert loaded.isdisjoint(QT)
+
+
+@pytest.mark.gui
+def test_gui_modules_import_no_torch(repository: Path) -> None:
+    folder = repository / "src" / "napari_dama" / "gui"
+    modules = sorted(
+        "napari_dama.gui" + "".join(f".{part}" for part in path.relative_to(folder).with_suffix("").parts)
+        for path in folder.rglob("*.py")
+        if path.name != "__init__.py"
+    )
+    assert modules
+
+    loaded = _loaded_after("\n".join(f"import {module}" for module in modules))
+
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_every_public_name_loads() -> None:
+    for name in napari_dama.__all__:
+        assert getattr(napari_dama, name) is not None
+    assert set(napari_dama.__all__) <= set(dir(napari_dama))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        napari_dama.nonsense  # noqa: B018
+
+
+def test_every_module_imports() -> None:
+    """A module that only a rare command reaches must not be broken for want of a test that imports it."""
+    root = Path(napari_dama.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if parts[0] == "gui" or parts[-1] == "__main__":
+            continue
+        importlib.import_module(".".join(("napari_dama", *parts)).removesuffix(".__init__"))
+
+
+def test_root_manifest_is_the_packages_own(repository: Path) -> None:
+    link = repository / "napari.yaml"
+    target = repository / "src" / "napari_dama" / "napari.yaml"
+
+    assert target.is_file()
+    assert link.is_symlink(), "napari.yaml at the root must be a link to src/napari_dama/napari.yaml"
+    assert link.resolve() == target.resolve()
+
+
+def test_version_agrees_with_metadata_and_changelog(repository: Path) -> None:
+    changelog = (repository / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d{2}-\d{2}$", changelog, flags=re.MULTILINE)
+
+    assert released, "CHANGELOG.md has no dated release"
+    assert napari_dama.__version__ == released[0]
+    assert version("napari-dama") == napari_dama.__version__
