@@ -1,4 +1,4 @@
-"""What every benchmark shares: a small table on the screen, and a JSON file that says where the numbers come from.
+"""What every benchmark shares: a table on the screen, and a JSON file that says where the numbers come from.
 
 Example
 -------
