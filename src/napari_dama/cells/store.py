@@ -1,7 +1,7 @@
 """CropStore: one memory-mapped array of crops and one table of their cells; what every training reads.
 
-A store is a folder that can be moved: ``crops.npy`` (N, C, P, P) in the slides' dtype, ``cells.csv`` with one row
-per crop in the same order, and ``store.json`` with the panel, the crop size and each slide's intensity
+A store is a folder that can be moved: ``crops.npy`` (N, C, P, P) in the slides' dtype, ``cells.csv`` with one
+row per crop in the same order, and ``store.json`` with the panel, the crop size and each slide's intensity
 statistics. It is written into ``NAME.partial`` beside it and takes its name when all three files are whole.
 """
 
