@@ -1,7 +1,6 @@
 """Open napari with the DAMA dock and a slide: the simulated sample, or the slides that are named.
 
-make app
-.venv/bin/python scripts/app.py /data/slide.ome.tif
+Run it as `make app`, or as `.venv/bin/python scripts/app.py /data/slide.ome.tif`.
 """
 
 from __future__ import annotations
@@ -12,13 +11,9 @@ from pathlib import Path
 
 def main() -> None:
     """Build the window, fill it, and stay until it is closed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("slides", nargs="*", type=Path, help="slides to open instead of the sample")
-    parser.add_argument(
-        "--seconds", type=float, help="close the window after so long (to check that it opens)"
-    )
+    parser.add_argument("--seconds", type=float, help="close the window after so long")
     args = parser.parse_args()
 
     import napari
