@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from napari_dama.simulate.grid import enlarge
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ SHRINK = 4  # out-of-focus light is computed on a grid this much coarser
 
 
 def strengths(rng: np.random.Generator, markers: int, knobs: Knobs) -> F8:
-    """Strength of staining per marker in this slide: about 1, dim, or 0 where it failed (never the first marker)."""
+    """Strength of staining per marker: about 1, dim, or 0 where it failed (never the first marker)."""
     strength = rng.uniform(0.75, 1.25, markers)
     draw = rng.random(markers)
     dim = strength * rng.uniform(0.2, 0.45, markers)
@@ -85,24 +87,7 @@ def _haze(sharp: F4, sigma_px: float) -> F4:
     padded = np.pad(sharp, ((0, rows * SHRINK - height), (0, columns * SHRINK - width)), mode="edge")
     small = padded.reshape(rows, SHRINK, columns, SHRINK).mean(axis=(1, 3), dtype=np.float32)
     small = gaussian_filter(small, sigma_px / SHRINK, truncate=3.0)
-    return _enlarge(small, (height, width), SHRINK)
-
-
-def _enlarge(small: F4, shape: tuple[int, int], factor: float) -> F4:
-    """Bilinear interpolation of a coarse grid to ``shape``."""
-    grid = small
-    for axis in (0, 1):
-        at = np.clip((np.arange(shape[axis]) + 0.5) / factor - 0.5, 0, small.shape[axis] - 1)
-        low = np.minimum(at.astype(np.int64), max(small.shape[axis] - 2, 0))
-        high = np.minimum(low + 1, small.shape[axis] - 1)
-        share = (at - low).astype(np.float32)
-        share = share[:, None] if axis == 0 else share[None, :]
-        first, second = np.take(grid, low, axis=axis), np.take(grid, high, axis=axis)
-        second -= first
-        second *= share
-        first += second
-        grid = first
-    return grid
+    return enlarge(small, (height, width), SHRINK)
 
 
 def _shifted(image: F4, shift: F8, margin: int, size: tuple[int, int]) -> F4:
@@ -133,7 +118,7 @@ def _bleed(rng: np.random.Generator, light: F4, knobs: Knobs) -> F4:
 
 
 def _illumination(rng: np.random.Generator, size: tuple[int, int], pixel_um: float, knobs: Knobs) -> F4:
-    """Light per pixel: a slow gradient, and camera tiles that are dark in their corners and differ a little."""
+    """Light per pixel: a slow gradient, and camera tiles with dark corners that differ a little."""
     tile = CAMERA_TILE_UM / pixel_um
     start = rng.uniform(0, tile, 2)
     position = [(np.arange(n) + offset) / tile for n, offset in zip(size, start, strict=True)]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 NEURON, ASTROCYTE, OLIGODENDROCYTE, MICROGLIA, ENDOTHELIAL = range(5)
 
-# Semi-axes of the nucleus (mean and spread, micrometres), narrowest and widest ratio of its axes, and the rim of soma
-# that the cell body has around the nucleus (micrometres; neurons have a soma of their own).
+# Semi-axes of the nucleus (mean and spread, micrometres), narrowest and widest ratio of its axes, and the rim of
+# soma that the cell body has around the nucleus (micrometres; neurons have a soma of their own).
 NUCLEUS_UM = np.array([(4.8, 0.45), (4.0, 0.3), (3.05, 0.22), (3.7, 0.35), (5.4, 0.6)])
 NUCLEUS_RATIO = np.array([(0.8, 0.98), (0.7, 0.9), (0.86, 1.0), (0.45, 0.62), (0.3, 0.42)])
 RIM_UM = np.array([0.0, 0.7, 0.45, 0.55, 0.35])
@@ -114,12 +114,12 @@ def body_radius(kind: I8, long: F8, short: F8) -> F8:
 def _vessels(rng: np.random.Generator, height_um: float, width_um: float) -> tuple[Vessel, ...]:
     """Curved capillaries that cross the tissue, and now and then a wide vessel."""
     span = float(np.hypot(height_um, width_um))
-    count = max(1, rng.poisson(5.5 * (height_um * width_um) / 333.0**2 * 333.0 / max(333.0, span / 1.5)))
+    count = max(1, rng.poisson(6.5 * (height_um * width_um) / 333.0**2 * 333.0 / max(333.0, span / 1.5)))
     vessels = []
     for _ in range(count):
         steps = int(rng.uniform(0.5, 1.2) * span) + 8  # one point per micrometre
-        turn = np.cumsum(rng.normal(0, 0.011, steps))
-        angles = rng.uniform(0, 2 * np.pi) + np.cumsum(turn * 0.06 + rng.normal(0, 0.025, steps))
+        bow = rng.normal(0, 0.0025) + np.cumsum(rng.normal(0, 0.0005, steps))
+        angles = rng.uniform(0, 2 * np.pi) + np.cumsum(bow + rng.normal(0, 0.03, steps))
         points = np.cumsum(np.stack([np.sin(angles), np.cos(angles)], axis=1), axis=0)
         through = points[rng.integers(steps // 4, steps - steps // 4)]
         points += rng.uniform(0, (height_um, width_um)) - through
@@ -129,10 +129,10 @@ def _vessels(rng: np.random.Generator, height_um: float, width_um: float) -> tup
 
 
 def _along_vessels(rng: np.random.Generator, vessels: tuple[Vessel, ...]) -> F8:
-    """Elongated endothelial nuclei in the walls, one every 16 to 34 um and side."""
+    """Elongated endothelial nuclei in the walls, one every 14 to 28 um."""
     rows = [np.empty((0, 4))]
     for vessel in vessels:
-        gaps = rng.uniform(16, 34, len(vessel.points) // 16 + 1) * (0.6 if vessel.radius > 4 else 1.0)
+        gaps = rng.uniform(14, 28, len(vessel.points) // 8 + 1) * (0.6 if vessel.radius > 4 else 1.0)
         at = np.cumsum(gaps).astype(np.int64)
         at = at[at < len(vessel.points)]
         side = np.where(rng.random(len(at)) < 0.5, -1.0, 1.0) * (vessel.radius - rng.uniform(0, 0.7, len(at)))
@@ -180,7 +180,7 @@ def _scatter(rng: np.random.Generator, height_um: float, width_um: float, count:
             0.36 * np.exp(0.8 * grey),
             np.full_like(grey, 0.22),
             0.15 * np.exp(-0.9 * grey),
-            np.full_like(grey, 0.18),
+            np.full_like(grey, 0.14),
         ],
         axis=1,
     )

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from napari_dama.simulate.bodies import BANK, CHUNK, Patches, draw_patches, noise_bank, window
+from napari_dama.simulate.grid import enlarge
 from napari_dama.simulate.layout import ASTROCYTE, ENDOTHELIAL, MICROGLIA, NEURON, OLIGODENDROCYTE, Layout
 from napari_dama.simulate.processes import Points, branches, join, splat
 
@@ -52,7 +53,6 @@ def stain(
     level = np.exp(rng.normal(0, knobs.expression_sigma, len(layout)) - knobs.expression_sigma**2 / 2)
     level = np.where(rng.random(len(layout)) < knobs.faint, level * 0.35, level)
     occupied = np.zeros(shape, dtype=np.float32)
-    order = np.full(len(layout), -1, dtype=np.int64)  # a cell's place is its z-order: later cells lie on top
     for kind in range(5):
         all_cells = np.flatnonzero(layout.kind == kind)
         for start in range(0, len(all_cells), CHUNK):
@@ -60,7 +60,7 @@ def stain(
             patches = draw_patches(rng, layout, cells, kind, pixel_um, fine, coarse)
             signals = _signals(rng, kind, patches, level[cells], knobs)
             _stamp(canvas, owner, occupied, patches, signals)
-    del order
+    _ghosts(rng, canvas, len(layout), knobs, px)
     _felt(rng, canvas, occupied, knobs, px)
     _processes(rng, canvas, layout, level, pixel_um, knobs)
     return canvas, owner
@@ -90,9 +90,9 @@ def _signals(rng: np.random.Generator, kind: int, p: Patches, level: F8, knobs: 
     if kind == NEURON:
         nucleolus = np.maximum(p.grain - 1.4, 0)
         nuclear = per_cell(rng.uniform(0.75, 1.25, n))
-        signals[NEUN] = own * (
-            nuclear * p.dome * np.clip(1 - 0.7 * nucleolus, 0.2, 1) + 0.62 * np.maximum(p.body - 0.6 * p.nucleus, 0)
-        ) * (1 + 0.15 * p.chromatin)  # fmt: skip
+        soma = 0.62 * np.maximum(p.body - 0.6 * p.nucleus, 0)
+        inner = nuclear * p.dome * np.clip(1 - 0.7 * nucleolus, 0.2, 1)
+        signals[NEUN] = own * (inner + soma) * (1 + 0.15 * p.chromatin)
     elif kind == ASTROCYTE:
         signals[S100] = own * (0.62 * p.body + 0.45 * rim) * (1 + 0.2 * p.grain)
         signals[OLIG2] = p.dome * per_cell(0.22 * (rng.random(n) < 0.2))
@@ -155,16 +155,19 @@ def _processes(
         dy, dx = u * s + v * c, u * c - v * s
         return layout.y[of] + dy, layout.x[of] + dx, np.arctan2(dy, dx), of
 
+    # A dim soma may well have bright processes: that is how a neighbour's marker outshines a cell's own.
+    arbor = 0.95 * knobs.crossing * np.sqrt(level) * np.exp(rng.normal(0, 0.2, len(layout)))
     y, x, out, of = roots(ASTROCYTE, 4, 8, 0.3)
+    length = rng.uniform(9, 26, len(of)) * knobs.reach
     astro = branches(
-        rng, y, x, out, rng.uniform(9, 26, len(of)) * knobs.reach, line(0.95 * knobs.crossing * level[of], thick),
-        step_um=step, bend=0.16, taper=0.35, generations=2,
-    )  # fmt: skip
+        rng, y, x, out, length, line(arbor[of], thick), step_um=step, bend=0.16, taper=0.4, generations=2
+    )
     y, x, out, of = roots(MICROGLIA, 3, 6, 0.35)
+    length = rng.uniform(9, 24, len(of)) * knobs.reach
     micro = branches(
-        rng, y, x, out, rng.uniform(9, 24, len(of)) * knobs.reach, line(0.95 * knobs.crossing * level[of], thin),
-        step_um=step, bend=0.25, taper=0.45, generations=2,
-    )  # fmt: skip
+        rng, y, x, out, length, line(arbor[of], thin), step_um=step, bend=0.25, taper=0.5, generations=2
+    )
+    wraps = [_wraps(rng, layout, step, knobs) for _ in range(2)]
     neurons = np.flatnonzero(layout.kind == NEURON)
     tip = 1.2 * layout.long[neurons]
     heading = layout.angle[neurons] + rng.normal(0, 0.1, len(neurons))
@@ -181,7 +184,9 @@ def _processes(
     granules = _granules(rng, layout, neurons, knobs, px)
     for points, sigma, targets in (
         (astro, thick, {S100: 1.0}),
+        (Points(wraps[0].y, wraps[0].x, line(wraps[0].weight, 0.45)), 0.45, {S100: 1.0}),
         (micro, thin, {IBA1: 1.0}),
+        (Points(wraps[1].y, wraps[1].x, line(wraps[1].weight, 0.35)), 0.35, {IBA1: 1.0}),
         (dendrite, 0.9, {NEUN: 1.0}),
         (Points(walls.y, walls.x, line(walls.weight, 0.45)), 0.45, {RECA1: 1.0}),
         (Points(feet.y, feet.x, line(feet.weight, 0.6)), 0.6, {S100: 1.0}),
@@ -220,6 +225,49 @@ def _vessel_walls(
         inner = rng.uniform(-1, 1, len(fine)) * vessel.radius  # the wall above and below the lumen
         walls.append(Points(cy + inner * np.cos(angle), cx - inner * np.sin(angle), np.full(len(fine), 0.5)))
     return join(walls), join(feet)
+
+
+def _wraps(rng: np.random.Generator, layout: Layout, step: float, knobs: Knobs) -> Points:
+    """Glial processes that wrap or cross the body of another cell, as arcs around or over it."""
+    cells = np.flatnonzero((rng.random(len(layout)) < knobs.wraps) & (layout.kind != ENDOTHELIAL))
+    n = len(cells)
+    reach = np.sqrt(layout.long[cells] * layout.short[cells]) * np.where(
+        layout.kind[cells] == NEURON, 1.2, 1.0
+    )
+    radius = reach * rng.uniform(0.9, 2.6, n)  # small: a cup around the cell; large: a strand across it
+    towards = rng.uniform(0, 2 * np.pi, n)
+    off = np.where(radius < 1.4 * reach, 0.15 * reach, radius + reach * rng.uniform(-0.6, 0.6, n))
+    half = np.minimum(rng.uniform(7.0, 15.0, n) / radius, 2.4)
+    steps = int(np.ceil(2 * (half * radius).max() / step)) if n else 0
+    along = (np.arange(steps) + 0.5) * step - (half * radius)[:, None]  # (n, T) arc length from the middle
+    angle = towards[:, None] + np.pi + along / radius[:, None]
+    y = (layout.y[cells] + off * np.sin(towards))[:, None] + radius[:, None] * np.sin(angle)
+    x = (layout.x[cells] + off * np.cos(towards))[:, None] + radius[:, None] * np.cos(angle)
+    fade = np.clip(1 - (along / (half * radius)[:, None]) ** 4, 0, 1)
+    weight = knobs.crossing * rng.uniform(0.5, 1.1, n)[:, None] * fade
+    drawn = along < (half * radius)[:, None]
+    return Points(y[drawn], x[drawn], weight[drawn])
+
+
+def _ghosts(rng: np.random.Generator, canvas: F4, cells: int, knobs: Knobs, px: float) -> None:
+    """Cells above and below the focal plane: wide soft spots of one marker, computed on a coarse grid."""
+    height, width = canvas.shape[1:]
+    coarse_um = 4 / px
+    rows, columns = -(-height // 4) + 1, -(-width // 4) + 1
+    for marker, share in ((NEUN, 0.34), (S100, 0.26), (OLIG2, 0.2), (IBA1, 0.1), (RECA1, 0.1)):
+        layer = np.zeros((rows, columns), dtype=np.float32)
+        for sigma_um in (2.4, 3.6):
+            n = rng.poisson(0.5 * share * knobs.ghosts * cells)
+            area = 2 * np.pi * (sigma_um / coarse_um) ** 2
+            y, x = rng.uniform(0, rows * coarse_um, n), rng.uniform(0, columns * coarse_um, n)
+            spots = np.zeros_like(layer)
+            splat(spots, Points(y, x, rng.uniform(0.3, 0.9, n) * area), 1 / coarse_um)
+            layer += gaussian_filter(spots, sigma_um / coarse_um, truncate=3.0)
+        soft = enlarge(layer, (height, width), 4)
+        canvas[marker] += soft
+        soft *= np.float32(0.15)
+        canvas[DAPI] += soft
+        canvas[HISTONES] += soft
 
 
 def _granules(rng: np.random.Generator, layout: Layout, neurons: I8, knobs: Knobs, px: float) -> Points:

@@ -76,7 +76,7 @@ def simulate_tissue(
     seed
         Not negative. The same seed and settings give the same pixels.
     difficulty
-        ``easy``, ``normal`` or ``hard``: crowding, crossing processes, blur, bleed-through, shading, noise, dim staining.
+        ``easy``, ``normal`` or ``hard``: crowding, crossing processes, blur, bleed-through, shading, noise, dim stains.
     bits
         8 or 16 bits per pixel.
     pixel_um
@@ -135,7 +135,7 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
 def _tidy(
     owner: NDArray[np.int32], full: NDArray[np.int64], kind: NDArray[np.int64], pixel_um: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Labels 1..n of the largest piece of every cell that can be seen, and each label's index in the layout."""
+    """Labels 1..n of the largest piece of every visible cell, and each label's index in the layout."""
     pieces = connected_components(owner, background=0, connectivity=1)
     area = np.bincount(pieces.ravel())
     cell = np.zeros(len(area), dtype=np.int64)
