@@ -116,7 +116,9 @@ class Card(BaseModel):
         except FileNotFoundError as error:
             raise ModelError(f"{folder} is no model: it has no {CARD}") from error
         except (ValidationError, UnicodeDecodeError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
+            first = (
+                error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}
+            )
             place = ".".join(str(part) for part in first["loc"]) or "the file"
             raise ModelError(f"{file}: {place}: {first['msg']}") from error
         card._path = folder

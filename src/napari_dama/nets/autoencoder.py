@@ -97,7 +97,9 @@ class MaskedAutoencoder(nn.Module):
         return prediction  # (N, L, P)
 
 
-def patch_error(prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None = None) -> Tensor:
+def patch_error(
+    prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None = None
+) -> Tensor:
     """Mean squared error of every patch, (N, L).
 
     Parameters

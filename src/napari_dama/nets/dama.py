@@ -86,7 +86,13 @@ def regression_loss(projected: Tensor, target: Tensor, *, beta: float) -> Tensor
 
 
 def pair_tokens(
-    a: Tensor, b: Tensor, hidden_a: Tensor, hidden_b: Tensor, *, pairing: Pairing, generator: torch.Generator | None
+    a: Tensor,
+    b: Tensor,
+    hidden_a: Tensor,
+    hidden_b: Tensor,
+    *,
+    pairing: Pairing,
+    generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """Bring tokens of two views (each (N, 1 + keep, D), class token first) into pairs, each (N, T, D).
 

@@ -1,0 +1,121 @@
+"""Batches of crops from a store, and its split by field of view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_dama.cells.augment import NO_VARIATION, Variation, prepare
+from napari_dama.cells.store import CropStore
+from napari_dama.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows for training and for validation, and how they were parted."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    note: str
+
+
+def split_rows(store: CropStore, *, share: float, seed: int, rows: NDArray[np.int64] | None = None) -> Split:
+    """Part rows so that no field of view is on both sides.
+
+    A store of one field is parted in space, by bands along its longer side with a gap of one crop between them.
+
+    Raises
+    ------
+    StoreError
+        If fewer than two cells remain on a side.
+    """
+    rows = np.arange(len(store)) if rows is None else rows
+    groups = store.groups[rows]
+    names = np.unique(groups)
+    if len(names) > 1:
+        order = np.random.default_rng(seed).permutation(len(names))
+        held = set(names[order[: max(1, round(share * len(names)))]])
+        inside = np.array([group in held for group in groups])
+        split = Split(rows[~inside], rows[inside], f"{len(held)} of {len(names)} fields of view held out")
+    else:
+        table = store.table.iloc[rows]
+        places = table[["y", "x"]].to_numpy(float)
+        axis = int(np.ptp(places, axis=0).argmax())
+        along = places[:, axis]
+        cut = np.quantile(along, 1 - share)
+        gap = store.crop_px
+        split = Split(
+            rows[along < cut - gap / 2],
+            rows[along > cut + gap / 2],
+            "one field of view only: its far end is held out, with a gap of one crop",
+        )
+    if min(len(split.train), len(split.validation)) < 2:
+        raise StoreError(
+            f"{store.path} cannot be parted into training and validation: {len(split.train)} and "
+            f"{len(split.validation)} cells; add slides, or change validation_share"
+        )
+    return split
+
+
+class CropBatches:
+    """Network input from rows of a store, normalised and varied on the device."""
+
+    def __init__(
+        self, store: CropStore, *, nuclear: tuple[str, ...], image_px: int, device: torch.device
+    ) -> None:
+        self.store = store
+        self.image_px = image_px
+        self.device = device
+        self.stats = torch.from_numpy(np.ascontiguousarray(store.stats)).to(device)  # (S, 2, C)
+        self.present = torch.from_numpy(np.ascontiguousarray(store.present)).to(device)  # (S, C)
+        self.nuclear = torch.tensor([marker in nuclear for marker in store.markers], device=device)
+        self.crops = store.crops
+        if store.crops.nbytes < 4e9:
+            self.crops = np.array(store.crops)  # in memory: random reads from the disk would starve the loop
+
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        how: Variation = NO_VARIATION,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Input (N, C, image_px, image_px) and present markers (N, C) of some rows."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crops[rows])).to(self.device)
+        slides = torch.from_numpy(self.store.slide_index[rows]).to(self.device)
+        stats = self.stats[slides]
+        return prepare(
+            pixels,
+            stats[:, 0],
+            stats[:, 1],
+            self.present[slides],
+            self.nuclear,
+            image_px=self.image_px,
+            how=how,
+            generator=generator,
+        )
+
+
+def rows_of_step(
+    rows: NDArray[np.int64],
+    step: int,
+    *,
+    batch_size: int,
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """Rows of one step: every epoch is a new permutation, and drawn with ``weights`` where they are given.
+
+    Follows from ``seed`` and ``step`` alone.
+    """
+    if weights is not None:
+        rng = np.random.default_rng((seed, step))
+        return rng.choice(rows, batch_size, p=weights)
+    per_epoch = max(1, len(rows) // batch_size)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+    return rows[order[place * batch_size : (place + 1) * batch_size]]

@@ -1,0 +1,142 @@
+"""Supervised training of the typing head or of the dense head, together with its encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from napari_dama.errors import DamaError, ModelError
+from napari_dama.models.build import brain_card, new_model, save_model
+from napari_dama.models.model import Model
+from napari_dama.models.shelf import load_model
+from napari_dama.nets.autoencoder import MaskedAutoencoder
+from napari_dama.nets.segmenter import DenseSegmenter
+from napari_dama.training.folder import RunFolder
+from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
+from napari_dama.training.pretrain import load_matching
+
+if TYPE_CHECKING:
+    from napari_dama.models.card import Card
+    from napari_dama.training.settings import FinetuneSettings
+
+
+def starting_model(settings: FinetuneSettings, classes: list[str], colours: list[str]) -> Model:
+    """The parent with a fresh or matching network for the task.
+
+    The network of the task starts from the parent's own one where classes and shapes allow, else from the parent's pretrained
+    encoder. The parent's other networks are kept, so that the finished model still does what the parent did.
+    """
+    parent = None if settings.init == "random" else load_model(settings.init)
+    if parent is None:
+        card = brain_card(settings.name or settings.out.name, tasks=(settings.task,), size=settings.size)
+    else:
+        card = parent.card.model_copy(deep=True)
+        card.name = settings.name or settings.out.name
+        card.parent = parent.card.name
+        card.tasks = [task for task in card.tasks if task != settings.task] + [settings.task]
+    if settings.task == "types":
+        card.classes, card.class_colours = classes, colours
+        card.architecture.pool = settings.pool
+    else:
+        card.architecture.use_pixels = settings.use_pixels
+        card.architecture.use_tokens = settings.use_tokens
+    fresh = card.model_copy(update={"tasks": [settings.task]})
+    part = new_model(fresh, seed=settings.seed).parts[settings.task]
+    parts: dict[str, nn.Module] = {}
+    if parent is not None:
+        parts = {name: old for name, old in parent.parts.items() if name != settings.task}
+        if not (isinstance(part, DenseSegmenter) and part.encoder is None):
+            _warm_start(part, parent, settings.task)
+    parts[settings.task] = part
+    return Model(card, parts)
+
+
+def _warm_start(part: nn.Module, parent: Model, task: str) -> None:
+    own = parent.parts.get(task)
+    if own is None:
+        own = parent.parts.get("reconstruct") or next(iter(parent.parts.values()))
+    source = own.state_dict()
+    if isinstance(own, MaskedAutoencoder):
+        source = {k: v for k, v in source.items() if k.startswith("encoder.")}
+    load_matching(part, source, where=parent.card.name)
+
+
+def finish_model(model: Model, run: RunFolder, metrics: dict[str, float], task: str) -> None:
+    """Write the model with its metrics in the card."""
+    model.card.metrics = {**model.card.metrics, task: {"validation": metrics}}
+    for part in model.parts.values():
+        part.eval()
+    save_model(model, run.path / "model", overwrite=True)
+
+
+def set_drop_path(module: nn.Module, rate: float) -> None:
+    """Set stochastic depth of an encoder's blocks, rising linearly to ``rate`` as in timm."""
+    encoder = getattr(module, "encoder", None)
+    if encoder is None:
+        return
+    from timm.layers import DropPath
+
+    blocks = encoder.blocks
+    for index, block in enumerate(blocks):
+        share = rate * index / max(1, len(blocks) - 1)
+        block.drop_path1 = DropPath(share) if share else nn.Identity()
+        block.drop_path2 = DropPath(share) if share else nn.Identity()
+
+
+def finetune(
+    settings: FinetuneSettings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressFn | None = None,
+    stop: StopFn | None = None,
+) -> dict[str, float]:
+    """Train types or segments, and leave a model in ``settings.out / "model"``.
+
+    Parameters
+    ----------
+    settings
+        The whole run. For ``task="types"``, ``data`` is one crop store with types; for ``"segments"``, folders of
+        ``NAME.ome.tif`` + ``NAME_cells.tif``, as `napari-dama simulate` writes them, or such images.
+    resume, overwrite, progress, stop
+        As in `napari_dama.training.pretrain.pretrain`.
+
+    Returns
+    -------
+    dict
+        Validation metrics of the model that was kept.
+    """
+    from napari_dama.training.segments import SegmentTask
+    from napari_dama.training.types import TypeTask
+
+    device = prepare_device(settings)
+    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    try:
+        task: Task = TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+    except DamaError as error:
+        run.status(state="failed", why=str(error))
+        raise
+    run.event("data", samples=task.samples)
+    return run_training(
+        task,
+        settings,
+        run,
+        device=device,
+        layer_decay=settings.layer_decay,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def check_panel(card: Card, markers: tuple[str, ...], where: Path) -> None:
+    """Refuse data of another panel.
+
+    Raises
+    ------
+    ModelError
+        Naming both panels.
+    """
+    if list(markers) != card.panel:
+        raise ModelError(f"{where} holds {', '.join(markers)}; the model takes {', '.join(card.panel)}")

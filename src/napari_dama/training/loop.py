@@ -1,0 +1,215 @@
+"""The visible loop of every training run: step, log, validate, checkpoint, stop, resume.
+
+A step's randomness follows from the seed and the step's number alone, so that a run that was killed and resumed goes on
+as one left alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from napari_dama.errors import DamaError, Interrupted
+from napari_dama.models.precision import fastest_precision
+from napari_dama.nets.dama import Losses
+from napari_dama.predict.device import pick_device
+from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
+from napari_dama.training.optimiser import make_optimiser, rate_at
+from napari_dama.training.settings import RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """Where a run stands. ``seconds`` counts this session; ``images_per_s`` is over it as well."""
+
+    step: int
+    steps: int
+    loss: float
+    images_per_s: float
+    eta_s: float
+
+
+ProgressFn = Callable[[RunProgress], None]
+StopFn = Callable[[], bool]
+
+
+class Task(Protocol):
+    """What a kind of training brings to the loop."""
+
+    module: nn.Module
+    samples: int
+
+    def loss(self, step: int, generator: torch.Generator) -> Losses:
+        """Losses of the batch of one step."""
+
+    def validate(self) -> dict[str, float]:
+        """Metrics on validation data; ``score`` is the one to be chosen by, higher is better."""
+
+    def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
+        """Write the finished model."""
+
+
+def prepare_device(settings: RunSettings) -> torch.device:
+    """The device that the settings ask for, with torch's threads limited where they say so."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return torch.device(pick_device(settings.device))
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of one step: distinct for any two pairs of small numbers."""
+    return (seed * 1_000_003 + step * 7919 + 1) % (2**63 - 1)
+
+
+def total_steps(settings: RunSettings, samples: int) -> int:
+    """Steps of a run over ``samples`` crops or tiles."""
+    per_epoch = max(1, samples // settings.batch_size)
+    steps = settings.epochs * per_epoch
+    return min(steps, settings.max_steps) if settings.max_steps else steps
+
+
+def run_training(
+    task: Task,
+    settings: RunSettings,
+    run: RunFolder,
+    *,
+    device: torch.device,
+    layer_decay: float = 1.0,
+    progress: ProgressFn | None = None,
+    stop: StopFn | None = None,
+) -> dict[str, float]:
+    """Train ``task`` to its end.
+
+    Returns
+    -------
+    dict
+        Metrics of the best checkpoint on validation data.
+
+    Raises
+    ------
+    Interrupted
+        If a stop was asked for; the checkpoint ``last`` continues the run.
+    DamaError
+        If the loss is no longer a number; the last good checkpoint is kept.
+    """
+    module = task.module.to(device)
+    precision = fastest_precision(device) if settings.precision == "auto" else settings.precision
+    steps = total_steps(settings, task.samples)
+    per_epoch = max(1, task.samples // settings.batch_size)
+    optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
+    peak = settings.lr * settings.batch_size / 256
+    first, best = _resume(run, module, optimiser)
+    run.event("started", step=first, steps=steps, device=str(device), precision=precision)
+    began = saved = time.monotonic()
+    sums: dict[str, Tensor] = {}
+    summed, loss = 0, math.nan
+
+    def checkpoint(done: int) -> None:
+        tensors = {f"module.{k}": v for k, v in module.state_dict().items()} | optimiser_tensors(optimiser)
+        run.save_checkpoint("last", tensors, {"step": done, "best": best})
+
+    def facts(done: int, state: str) -> dict[str, object]:
+        seconds = max(time.monotonic() - began, 1e-6)
+        rate = (done - first) * settings.batch_size / seconds
+        eta = (steps - done) * settings.batch_size / rate if rate > 0 else None
+        shown = None if math.isnan(loss) else loss
+        return {
+            "state": state,
+            "step": done,
+            "steps": steps,
+            "loss": shown,
+            "images_per_s": rate,
+            "eta_s": eta,
+            "device": str(device),
+            "precision": precision,
+            "best": best,
+        }
+
+    for step in range(first, steps):
+        if run.stop_asked() or (stop is not None and stop()):
+            checkpoint(step)
+            run.status(**facts(step, "stopped"))
+            run.event("stopped", step=step)
+            raise Interrupted(f"stopped at step {step} of {steps}; --resume continues it")
+        rate = rate_at(step, steps, peak=peak, floor=settings.min_lr, warmup=settings.warmup)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["scale"]
+        generator = torch.Generator(device=device).manual_seed(step_seed(settings.seed, step))
+        torch.manual_seed(step_seed(settings.seed, step) % 2**31)  # drop path has no generator of its own
+        module.train()
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            losses = task.loss(step, generator)
+        optimiser.zero_grad(set_to_none=True)
+        scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(optimiser)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip_gradient)
+        scaler.step(optimiser)
+        scaler.update()
+        for name, value in {"loss": losses.total, **losses.parts}.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+        summed, done = summed + 1, step + 1
+        if done % settings.log_every == 0 or done == steps:
+            means = {name: float(value) / summed for name, value in sums.items()}
+            sums, summed, loss = {}, 0, means["loss"]
+            if not math.isfinite(loss):
+                run.status(**facts(done, "failed"))
+                run.event("failed", step=done, why="loss is no number")
+                raise DamaError(
+                    f"the loss is no longer a number at step {done}; the last good checkpoint is kept in "
+                    f"{run.path}. Try a lower lr (now {settings.lr}) or precision=float32."
+                )
+            run.metrics({"step": done, "epoch": done // per_epoch, **means, "lr": rate})
+            run.status(**facts(done, "running"))
+            if progress is not None:
+                now = facts(done, "running")
+                progress(
+                    RunProgress(
+                        done, steps, loss, float(str(now["images_per_s"])), float(str(now["eta_s"] or 0))
+                    )
+                )
+        if done % settings.validate_every == 0 or done == steps:
+            module.eval()
+            found = task.validate()
+            run.event("validated", step=done, **found)
+            if not best or found["score"] >= best["score"]:
+                best = {**found, "step": float(done)}
+                weights = {f"module.{k}": v for k, v in module.state_dict().items()}
+                run.save_checkpoint("best", weights, {"step": done, "metrics": found})
+        if time.monotonic() - saved > settings.checkpoint_seconds or done == steps:
+            checkpoint(done)
+            saved = time.monotonic()
+    kept = run.load_checkpoint("best")
+    if kept is not None:
+        module.load_state_dict(_module_state(kept[0]))
+    module.eval()
+    task.finish(run, best)
+    run.status(**facts(steps, "finished"))
+    run.event("finished", step=steps, **best)
+    return best
+
+
+def _module_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")
+    }
+
+
+def _resume(
+    run: RunFolder, module: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, dict[str, float]]:
+    found = run.load_checkpoint("last")
+    if found is None:
+        run.forget_after(0)
+        return 0, {}
+    tensors, state = found
+    module.load_state_dict(_module_state(tensors))
+    restore_optimiser(optimiser, tensors)
+    run.forget_after(state["step"])
+    return int(state["step"]), dict(state["best"])

@@ -1,0 +1,227 @@
+"""Training of instance segmentation on slides with label images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
+from napari_dama.cells.instances import distance_target, instances_from_maps
+from napari_dama.errors import SlideError, StoreError
+from napari_dama.evaluate.match import match_labels
+from napari_dama.nets.dama import Losses
+from napari_dama.nets.segmenter import DenseSegmenter, dense_loss
+from napari_dama.slides.intensity import normalise, slide_stats
+from napari_dama.slides.panel import Panel, match
+from napari_dama.slides.slide import open_slide
+from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
+
+if TYPE_CHECKING:
+    from napari_dama.training.folder import RunFolder
+    from napari_dama.training.settings import FinetuneSettings
+
+VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
+ZOOM = (0.8, 1.25)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledField:
+    """One slide at the model's pixel size with its truth.
+
+    ``pixels`` (C, H, W) float16, normalised, 0 where absent; ``labels`` (H, W) int32; ``distance`` (H, W) uint8, 255 = 1.
+    """
+
+    name: str
+    pixels: NDArray[np.float16]
+    present: NDArray[np.bool_]
+    labels: NDArray[np.int32]
+    distance: NDArray[np.uint8]
+
+
+def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
+    """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``.
+
+    Raises
+    ------
+    StoreError
+        If a path does not exist, or no slide with labels is found.
+    """
+    images: list[Path] = []
+    for path in data:
+        if path.is_dir():
+            images += sorted(p for p in path.iterdir() if p.name.lower().endswith((".tif", ".tiff")))
+        elif path.exists():
+            images.append(path)
+        else:
+            raise StoreError(f"{path} does not exist")
+    pairs = []
+    for image in images:
+        stem = image.name.split(".")[0]
+        labels = image.with_name(f"{stem}_cells.tif")
+        if not stem.endswith("_cells") and labels.is_file():
+            pairs.append((image, labels))
+    if not pairs:
+        raise StoreError(
+            f"no slide with labels in {', '.join(str(p) for p in data)}: beside NAME.ome.tif there must be NAME_cells.tif"
+        )
+    return pairs
+
+
+def load_field(image: Path, labels: Path, panel: Panel, pixel_um: float) -> LabelledField:
+    """Read, map, normalise and resample one slide and its labels.
+
+    Raises
+    ------
+    SlideError
+        If the label image has another size than the slide, or the slide has no pixel size.
+    """
+    with open_slide(image) as slide:
+        truth = tifffile.imread(labels)
+        if truth.shape != slide.shape[1:]:
+            raise SlideError(f"{labels} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
+        if slide.pixel_um is None:
+            raise SlideError(f"{image} has no pixel size; write one into the file")
+        channels = match(slide.markers, panel)
+        scale = slide.pixel_um / pixel_um
+        raw = normalise(slide.read(), slide_stats(slide))
+    shape = (round(truth.shape[0] * scale), round(truth.shape[1] * scale))
+    picture = torch.zeros(len(panel), *raw.shape[1:])
+    for target, source in enumerate(channels.indices):
+        if source is not None:
+            picture[target] = torch.from_numpy(raw[source])
+    scaled = F.interpolate(picture[None], size=shape, mode="bilinear", antialias=scale < 1)[0]
+    rows = np.minimum(((np.arange(shape[0]) + 0.5) / scale).astype(int), truth.shape[0] - 1)
+    columns = np.minimum(((np.arange(shape[1]) + 0.5) / scale).astype(int), truth.shape[1] - 1)
+    resampled = truth[rows[:, None], columns].astype(np.int32)
+    distance = np.round(distance_target(resampled) * 255).astype(np.uint8)
+    return LabelledField(
+        image.name, scaled.numpy().astype(np.float16), np.array(channels.present), resampled, distance
+    )
+
+
+class SegmentTask:
+    """Random tiles of labelled fields: batches, loss, validation by F1 at IoU 0.5."""
+
+    def __init__(self, settings: FinetuneSettings, device: torch.device) -> None:
+        self.settings = settings
+        self.device = device
+        self.model = starting_model(settings, [], [])
+        card = self.model.card
+        pairs = find_pairs(settings.data)
+        panel = card.to_panel()
+        fields = [load_field(image, labels, panel, card.pixel_um) for image, labels in pairs]
+        order = np.random.default_rng(settings.seed).permutation(len(fields))
+        held = max(1, round(settings.validation_share * len(fields)))
+        if len(fields) < 2:
+            raise StoreError(
+                "segments need at least two labelled slides: one of them is held out for validation"
+            )
+        self.validation = [fields[i] for i in order[:held]][:6]
+        self.training = [fields[i] for i in order[held:]]
+        area = np.array([field.labels.size for field in self.training], float)
+        self.chance = area / area.sum()
+        self.samples = max(settings.batch_size, int(area.sum() / settings.tile_px**2))
+        self.nuclear = torch.tensor([name in card.nuclear for name in card.panel], device=device)
+        part = self.model.parts["segments"]
+        assert isinstance(part, DenseSegmenter)
+        set_drop_path(part, settings.drop_path)
+        self.module = part.requires_grad_(True)
+        if settings.freeze_encoder and part.encoder is not None:
+            part.encoder.requires_grad_(False)
+        facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})
+        card.training = {
+            **card.training,
+            "segments": {
+                "settings": facts,
+                "training": [field.name for field in self.training],
+                "validation": [field.name for field in self.validation],
+            },
+        }
+
+    def loss(self, step: int, generator: torch.Generator) -> Losses:
+        """Loss of one step's tiles."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        drawn = [self._tile(rng) for _ in range(self.settings.batch_size)]
+        x = torch.stack([tile[0] for tile in drawn]).to(self.device)
+        present = torch.stack([tile[1] for tile in drawn]).to(self.device)
+        truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, 2, H, W)
+        x = vary_intensity(x, VARIATION, generator)
+        present = drop_markers(present, self.nuclear, VARIATION, generator)
+        total, parts = dense_loss(self.module(x * present[..., None, None]), truth[:, 0], truth[:, 1])
+        return Losses(total, parts)
+
+    def _tile(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (C, T, T), present (C,), and foreground + distance (2, T, T) of a random, zoomed, turned tile."""
+        size = self.settings.tile_px
+        field = self.training[rng.choice(len(self.training), p=self.chance)]
+        zoom = np.exp(rng.uniform(*np.log(ZOOM)))
+        side = min(round(size / zoom), *field.labels.shape)
+        y = rng.integers(0, field.labels.shape[0] - side + 1)
+        x = rng.integers(0, field.labels.shape[1] - side + 1)
+        window = (slice(y, y + side), slice(x, x + side))
+        pixels = torch.from_numpy(field.pixels[:, *window].astype(np.float32))
+        truth = np.stack(
+            [(field.labels[window] > 0).astype(np.float32), field.distance[window].astype(np.float32) / 255]
+        )
+        if side != size:
+            pixels = F.interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=side > size)[0]
+        answer = F.interpolate(torch.from_numpy(truth)[None], size=(size, size), mode="bilinear")[0]
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        pixels, answer = (torch.rot90(t, turns, (1, 2)) for t in (pixels, answer))
+        if mirror:
+            pixels, answer = pixels.flip(2), answer.flip(2)
+        return pixels, torch.from_numpy(field.present.copy()), answer
+
+    def validate(self) -> dict[str, float]:
+        """F1, precision and recall at IoU 0.5 over held-out fields, all markers and the nuclear ones alone."""
+        whole = self._score(only_nuclear=False)
+        alone = self._score(only_nuclear=True)
+        return {
+            **{f"{name}_50": value for name, value in whole.items()},
+            **{f"{name}_50_nuclear_only": value for name, value in alone.items()},
+            "score": 0.7 * whole["f1"] + 0.3 * alone["f1"],
+        }
+
+    def _score(self, *, only_nuclear: bool) -> dict[str, float]:
+        hits = truths = guesses = 0
+        side = self.model.card.image_px
+        for field in self.validation:
+            height, width = (min(n, 1024) // side * side for n in field.labels.shape)
+            if not height or not width:
+                continue
+            x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
+            if only_nuclear:
+                x = x * self.nuclear[None, :, None, None]
+            with torch.no_grad():
+                maps = self.module(x).float().sigmoid()[0].cpu().numpy()
+            labels, _ = instances_from_maps(maps[0], maps[1], pixel_um=self.model.card.pixel_um)
+            truth = relabelled(field.labels[:height, :width])
+            pairs = match_labels(truth, labels, iou=0.5)
+            hits += len(pairs)
+            truths += int(truth.max())
+            guesses += int(labels.max())
+        return {
+            "f1": 2 * hits / max(1, truths + guesses),
+            "precision": hits / max(1, guesses),
+            "recall": hits / max(1, truths),
+        }
+
+    def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
+        """Write the model."""
+        finish_model(self.model, run, metrics, "segments")
+
+
+def relabelled(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Labels 1..n without gaps, cells of fewer than 20 px dropped (cut by the crop)."""
+    area = np.bincount(labels.ravel())
+    keep = area >= 20
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]

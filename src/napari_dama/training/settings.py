@@ -1,0 +1,169 @@
+"""Settings of a training run: one validated file is the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_dama.errors import SettingsError
+
+S = TypeVar("S", bound="RunSettings")
+
+
+class RunSettings(BaseModel):
+    """What pretraining and fine-tuning share.
+
+    ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
+    capped by ``max_steps`` whatever ``epochs`` says.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    out: Path
+    size: Literal["tiny", "small", "base"] = "tiny"
+    init: str = "random"
+    epochs: int = Field(50, ge=1, le=100_000)
+    max_steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(64, ge=1, le=65_536)
+    lr: float = Field(1e-3, gt=0, le=10)
+    min_lr: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.05, ge=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.95)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    clip_gradient: float = Field(3.0, gt=0)
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    checkpoint_seconds: float = Field(120.0, gt=0)
+    log_every: int = Field(10, ge=1)
+    validate_every: int = Field(500, ge=1)
+    validation_share: float = Field(0.15, gt=0, lt=0.9)
+    threads: int | None = Field(None, ge=1)
+    name: str | None = None
+
+    @classmethod
+    def from_file(cls, file: Path) -> Self:
+        """Read ``job.yaml``.
+
+        Raises
+        ------
+        SettingsError
+            If the file is missing, no YAML, or a setting is unknown or out of bounds.
+        """
+        try:
+            raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(f"{file} does not exist") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is no valid YAML: {error}") from error
+        if not isinstance(raw, dict):
+            raise SettingsError(f"{file} holds no settings")
+        raw.pop("kind", None)
+        return checked(cls, raw, where=str(file))
+
+    def to_file(self, file: Path) -> None:
+        """Write all settings as YAML, with the kind of run in front."""
+        kind = {"kind": type(self).__name__.removesuffix("Settings").lower()}
+        text = yaml.safe_dump(
+            kind | self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+        )
+        file.write_text(text, encoding="utf-8")
+
+    def with_overrides(self, pairs: Iterable[str]) -> Self:
+        """A copy with ``key=value`` strings applied, values read as YAML.
+
+        Raises
+        ------
+        SettingsError
+            If a pair has no ``=``, or names no setting, or its value does not fit.
+        """
+        raw: dict[str, Any] = self.model_dump()
+        for pair in pairs:
+            key, sign, text = pair.partition("=")
+            key = key.strip()
+            if not sign:
+                raise SettingsError(f"--set takes key=value, got {pair!r}")
+            if key not in type(self).model_fields:
+                raise SettingsError(f"no setting {key!r}; there are: {', '.join(type(self).model_fields)}")
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise SettingsError(f"--set {pair}: the value is no valid YAML") from error
+            # YAML reads 1e-3 as text: a number needs its dot there
+            raw[key] = _number(value) if isinstance(value, str) else value
+        return checked(type(self), raw, where="--set")
+
+
+class PretrainSettings(RunSettings):
+    """Self-supervised pretraining on a crop store."""
+
+    crops: Path
+    method: Literal["dama", "dama-random", "mae"] = "dama"
+    mask_ratio: float = Field(0.8, gt=0, lt=1)
+    overlap_ratio: float = Field(0.5, ge=0, le=1)
+    last_blocks: int = Field(6, ge=1)
+    beta: float = Field(2.0, gt=0)
+    alpha: float = Field(1.0, ge=0)
+    pairing: Literal["aligned", "published", "pooled"] = "aligned"
+    normalise_patches: bool = True
+    decoder_depth: int | None = Field(None, ge=1, le=32)
+    decoder_width: int | None = Field(None, ge=16)
+    decoder_heads: int | None = Field(None, ge=1)
+
+    def decoder(self) -> tuple[int, int, int]:
+        """Depth, width and heads of the decoder: as set, or the paper's for base and lighter ones for small sizes."""
+        usual = {"tiny": (4, 128, 4), "small": (4, 256, 8), "base": (8, 512, 16)}[self.size]
+        given = (self.decoder_depth, self.decoder_width, self.decoder_heads)
+        depth, width, heads = (g or u for g, u in zip(given, usual, strict=True))
+        return depth, width, heads
+
+
+class FinetuneSettings(RunSettings):
+    """Supervised training of a typing or a segmentation head, with its encoder."""
+
+    task: Literal["types", "segments"]
+    data: list[Path] = Field(min_length=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    layer_decay: float = Field(0.75, gt=0, le=1)
+    drop_path: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    freeze_encoder: bool = False
+    pool: Literal["mean", "centre"] = "centre"
+    tile_px: int = Field(256, ge=128)
+    use_pixels: bool = True
+    use_tokens: bool = True
+    classes: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _whole_windows(self) -> Self:
+        if self.tile_px % 128:
+            raise ValueError(f"tile_px must be a multiple of 128, got {self.tile_px}")
+        return self
+
+
+def checked(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
+    """Validated settings.
+
+    Raises
+    ------
+    SettingsError
+        Naming the first setting that does not fit, its value and the bound.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise SettingsError(f"{where}: {name}: {first['msg']}{got}") from error
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
