@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 NEURON, ASTROCYTE, OLIGODENDROCYTE, MICROGLIA, ENDOTHELIAL = range(5)
 
-# Semi-axes of the nucleus (mean and spread, micrometres), narrowest and widest ratio of its axes, and the rim of
-# soma that the cell body has around the nucleus (micrometres; neurons have a soma of their own).
+# Semi-axes of the nucleus (mean and spread, um), narrowest and widest ratio of its axes, and the rim of soma
+# that the cell body has around the nucleus (um; neurons have a soma of their own).
 NUCLEUS_UM = np.array([(4.8, 0.45), (4.0, 0.3), (3.05, 0.22), (3.7, 0.35), (5.4, 0.6)])
 NUCLEUS_RATIO = np.array([(0.8, 0.98), (0.7, 0.9), (0.86, 1.0), (0.45, 0.62), (0.3, 0.42)])
 RIM_UM = np.array([0.0, 0.7, 0.45, 0.55, 0.35])
@@ -118,7 +118,7 @@ def _vessels(rng: np.random.Generator, height_um: float, width_um: float) -> tup
     vessels = []
     for _ in range(count):
         steps = int(rng.uniform(0.5, 1.2) * span) + 8  # one point per micrometre
-        bow = rng.normal(0, 0.0025) + np.cumsum(rng.normal(0, 0.0005, steps))
+        bow = rng.normal(0, 0.0025) + np.cumsum(rng.normal(0, 0.00012, steps))
         angles = rng.uniform(0, 2 * np.pi) + np.cumsum(bow + rng.normal(0, 0.03, steps))
         points = np.cumsum(np.stack([np.sin(angles), np.cos(angles)], axis=1), axis=0)
         through = points[rng.integers(steps // 4, steps - steps // 4)]

@@ -41,8 +41,8 @@ def branches(
 ) -> Points:
     """Grow processes from roots (K,): smooth random walks that taper and branch.
 
-    All arrays have shape (K,). ``bend`` is the angular noise per square root of a micrometre, ``taper`` the share of
-    the weight that is left at the tip; each generation puts two or so branches on every process of the last.
+    All arrays have shape (K,). ``bend`` is the angular noise per square root of a micrometre, ``taper`` the
+    share of the weight that is left at the tip; each generation puts about two branches on those of the last.
     """
     parts: list[Points] = []
     for generation in range(generations + 1):

@@ -52,6 +52,7 @@ def stain(
     fine, coarse = noise_bank(rng, 0.45 * px), noise_bank(rng, 0.9 * px)
     level = np.exp(rng.normal(0, knobs.expression_sigma, len(layout)) - knobs.expression_sigma**2 / 2)
     level = np.where(rng.random(len(layout)) < knobs.faint, level * 0.35, level)
+    level = np.clip(level, 0.22, 3.0)  # faint, but there
     occupied = np.zeros(shape, dtype=np.float32)
     for kind in range(5):
         all_cells = np.flatnonzero(layout.kind == kind)
@@ -102,7 +103,7 @@ def _signals(rng: np.random.Generator, kind: int, p: Patches, level: F8, knobs: 
     elif kind == MICROGLIA:
         signals[IBA1] = own * (0.3 * p.body + 0.85 * rim) * (1 + 0.25 * p.grain)
     elif kind == ENDOTHELIAL:
-        signals[RECA1] = own * (0.18 * p.body + 0.75 * rim) * (1 + 0.25 * p.grain)
+        signals[RECA1] = own * (0.14 * p.body + 0.6 * rim) * (1 + 0.25 * p.grain)
     return signals
 
 
@@ -167,7 +168,13 @@ def _processes(
     micro = branches(
         rng, y, x, out, length, line(arbor[of], thin), step_um=step, bend=0.25, taper=0.5, generations=2
     )
-    wraps = [_wraps(rng, layout, step, knobs) for _ in range(2)]
+    chance = rng.random((2, len(layout))) < knobs.strands
+    peak = chance * arbor * rng.uniform(0.6, 1.3, (2, len(layout)))
+    strands = [
+        _strands(rng, layout, step, line(peak[0], thick)),
+        _strands(rng, layout, step, line(peak[1], thin)),
+    ]
+    astro, micro = join([astro, strands[0]]), join([micro, strands[1]])
     neurons = np.flatnonzero(layout.kind == NEURON)
     tip = 1.2 * layout.long[neurons]
     heading = layout.angle[neurons] + rng.normal(0, 0.1, len(neurons))
@@ -184,9 +191,7 @@ def _processes(
     granules = _granules(rng, layout, neurons, knobs, px)
     for points, sigma, targets in (
         (astro, thick, {S100: 1.0}),
-        (Points(wraps[0].y, wraps[0].x, line(wraps[0].weight, 0.45)), 0.45, {S100: 1.0}),
         (micro, thin, {IBA1: 1.0}),
-        (Points(wraps[1].y, wraps[1].x, line(wraps[1].weight, 0.35)), 0.35, {IBA1: 1.0}),
         (dendrite, 0.9, {NEUN: 1.0}),
         (Points(walls.y, walls.x, line(walls.weight, 0.45)), 0.45, {RECA1: 1.0}),
         (Points(feet.y, feet.x, line(feet.weight, 0.6)), 0.6, {S100: 1.0}),
@@ -217,7 +222,7 @@ def _vessel_walls(
             wobble = np.interp(fine, whole[::4], rng.normal(0, 0.25, len(whole[::4])))
             strength = np.interp(fine, whole[::6], rng.uniform(0.35, 1.15, len(whole[::6])))
             reach = side * (vessel.radius + wobble)
-            walls.append(Points(cy + reach * np.cos(angle), cx - reach * np.sin(angle), 0.95 * strength))
+            walls.append(Points(cy + reach * np.cos(angle), cx - reach * np.sin(angle), 0.85 * strength))
             covered = np.interp(fine, whole[::8], rng.uniform(-0.6, 0.8, len(whole[::8])))
             reach = side * (vessel.radius + wobble + 0.9)
             strength = 0.9 * knobs.crossing * np.clip(covered, 0, 1)
@@ -227,41 +232,44 @@ def _vessel_walls(
     return join(walls), join(feet)
 
 
-def _wraps(rng: np.random.Generator, layout: Layout, step: float, knobs: Knobs) -> Points:
-    """Glial processes that wrap or cross the body of another cell, as arcs around or over it."""
-    cells = np.flatnonzero((rng.random(len(layout)) < knobs.wraps) & (layout.kind != ENDOTHELIAL))
+def _strands(rng: np.random.Generator, layout: Layout, step: float, peak: F8) -> Points:
+    """Processes of cells out of view that run over the bodies of these cells; ``peak`` (n,) is 0 for none."""
+    cells = np.flatnonzero(peak > 0)
     n = len(cells)
-    reach = np.sqrt(layout.long[cells] * layout.short[cells]) * np.where(
-        layout.kind[cells] == NEURON, 1.2, 1.0
-    )
-    radius = reach * rng.uniform(0.9, 2.6, n)  # small: a cup around the cell; large: a strand across it
-    towards = rng.uniform(0, 2 * np.pi, n)
-    off = np.where(radius < 1.4 * reach, 0.15 * reach, radius + reach * rng.uniform(-0.6, 0.6, n))
-    half = np.minimum(rng.uniform(7.0, 15.0, n) / radius, 2.4)
-    steps = int(np.ceil(2 * (half * radius).max() / step)) if n else 0
-    along = (np.arange(steps) + 0.5) * step - (half * radius)[:, None]  # (n, T) arc length from the middle
-    angle = towards[:, None] + np.pi + along / radius[:, None]
-    y = (layout.y[cells] + off * np.sin(towards))[:, None] + radius[:, None] * np.sin(angle)
-    x = (layout.x[cells] + off * np.cos(towards))[:, None] + radius[:, None] * np.cos(angle)
-    fade = np.clip(1 - (along / (half * radius)[:, None]) ** 4, 0, 1)
-    weight = knobs.crossing * rng.uniform(0.5, 1.1, n)[:, None] * fade
-    drawn = along < (half * radius)[:, None]
-    return Points(y[drawn], x[drawn], weight[drawn])
+    towards, length = rng.uniform(0, 2 * np.pi, n), rng.uniform(14.0, 30.0, n)
+    aside = np.sqrt(layout.long[cells] * layout.short[cells]) * rng.uniform(-0.9, 0.9, n)
+    back = length * rng.uniform(0.35, 0.65, n)
+    y = layout.y[cells] - back * np.sin(towards) + aside * np.cos(towards)
+    x = layout.x[cells] - back * np.cos(towards) - aside * np.sin(towards)
+    return branches(rng, y, x, towards, length, peak[cells], step_um=step, bend=0.1, taper=0.6, generations=1)
 
 
 def _ghosts(rng: np.random.Generator, canvas: F4, cells: int, knobs: Knobs, px: float) -> None:
-    """Cells above and below the focal plane: wide soft spots of one marker, computed on a coarse grid."""
+    """Cells above and below the focal plane: soft spots and streaks of one marker, on a coarse grid."""
     height, width = canvas.shape[1:]
     coarse_um = 4 / px
     rows, columns = -(-height // 4) + 1, -(-width // 4) + 1
-    for marker, share in ((NEUN, 0.34), (S100, 0.26), (OLIG2, 0.2), (IBA1, 0.1), (RECA1, 0.1)):
+    for marker, share, beads in (
+        (NEUN, 0.34, 1),
+        (S100, 0.26, 2),
+        (OLIG2, 0.2, 1),
+        (IBA1, 0.13, 2),
+        (RECA1, 0.07, 14),
+    ):
         layer = np.zeros((rows, columns), dtype=np.float32)
         for sigma_um in (2.4, 3.6):
             n = rng.poisson(0.5 * share * knobs.ghosts * cells)
             area = 2 * np.pi * (sigma_um / coarse_um) ** 2
             y, x = rng.uniform(0, rows * coarse_um, n), rng.uniform(0, columns * coarse_um, n)
+            heading = rng.uniform(0, 2 * np.pi, n)[:, None]
+            along = np.arange(beads) * 3.0  # beads in a row: a vessel or a process out of focus
+            ys, xs = (
+                (y[:, None] + along * np.sin(heading)).ravel(),
+                (x[:, None] + along * np.cos(heading)).ravel(),
+            )
+            peak = np.repeat(rng.uniform(0.3, 0.9, n), beads) / (1.0 if beads == 1 else 2.0)
             spots = np.zeros_like(layer)
-            splat(spots, Points(y, x, rng.uniform(0.3, 0.9, n) * area), 1 / coarse_um)
+            splat(spots, Points(ys, xs, peak * area), 1 / coarse_um)
             layer += gaussian_filter(spots, sigma_um / coarse_um, truncate=3.0)
         soft = enlarge(layer, (height, width), 4)
         canvas[marker] += soft

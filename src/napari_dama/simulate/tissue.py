@@ -76,7 +76,7 @@ def simulate_tissue(
     seed
         Not negative. The same seed and settings give the same pixels.
     difficulty
-        ``easy``, ``normal`` or ``hard``: crowding, crossing processes, blur, bleed-through, shading, noise, dim stains.
+        ``easy``, ``normal`` or ``hard``: crowding, crossing processes, blur, bleed-through, shading, noise.
     bits
         8 or 16 bits per pixel.
     pixel_um
