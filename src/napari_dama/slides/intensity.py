@@ -14,7 +14,7 @@ from napari_dama.slides.region import Region
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from napari_dama.slides.slide import Slide
 
