@@ -39,7 +39,9 @@ def noise_bank(rng: np.random.Generator, sigma_px: float) -> F4:
     """A seamless noise image (256, 256), mean 0 and variance 1."""
     white = rng.standard_normal((BANK, BANK), dtype=np.float32)
     bank: F4 = gaussian_filter(white, sigma_px, mode="wrap")
-    return (bank - bank.mean()) / bank.std()
+    bank -= bank.mean()
+    bank /= bank.std()
+    return bank
 
 
 def _ripple(rng: np.random.Generator, n: int, cos: F4, sin: F4, amount: float) -> F4:
@@ -56,7 +58,8 @@ def _ripple(rng: np.random.Generator, n: int, cos: F4, sin: F4, amount: float) -
 
 def _coverage(rho: F4, radius_px: F4) -> F4:
     """Antialiased coverage of the region rho < 1 whose outline lies at radius_px."""
-    return np.clip((1 - rho) * radius_px + 0.5, 0, 1)
+    covered: F4 = np.clip((1 - rho) * radius_px + 0.5, 0, 1)
+    return covered
 
 
 def draw_patches(
@@ -64,8 +67,8 @@ def draw_patches(
 ) -> Patches:
     """Draw the cells (indices into the layout, all of one kind) as patches."""
     n = len(cells)
-    long = (layout.long[cells] / pixel_um).astype(np.float32)[:, None, None]
-    short = (layout.short[cells] / pixel_um).astype(np.float32)[:, None, None]
+    long: F4 = (layout.long[cells] / pixel_um).astype(np.float32)[:, None, None]
+    short: F4 = (layout.short[cells] / pixel_um).astype(np.float32)[:, None, None]
     rim = RIM_UM[kind] / pixel_um
     half = int(np.ceil((float(long.max()) * (SOMA_SCALE[0] if kind == NEURON else 1) + rim) * 1.2)) + 2
     cy, cx = layout.y[cells] / pixel_um - 0.5, layout.x[cells] / pixel_um - 0.5
@@ -75,11 +78,13 @@ def draw_patches(
     dx = side[None, None, :] - (cx - left).astype(np.float32)[:, None, None]
     turn = layout.angle[cells][:, None, None]
     c, s = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
-    u, v = dx * c + dy * s, dy * c - dx * s  # along and across the long axis
-    un, vn = u / long, v / short
-    rho = np.sqrt(un * un + vn * vn) + np.float32(1e-6)
+    u: F4 = dx * c + dy * s  # along the long axis
+    v: F4 = dy * c - dx * s  # across it
+    un: F4 = u / long
+    vn: F4 = v / short
+    rho: F4 = np.sqrt(un * un + vn * vn) + np.float32(1e-6)
     ripple = _ripple(rng, n, un / rho, vn / rho, 0.035)
-    mean_radius = np.sqrt(long * short)
+    mean_radius: F4 = np.sqrt(long * short)
     rho /= ripple
     nucleus = _coverage(rho, mean_radius)
     if kind == NEURON:  # the soma reaches further on the apical side and narrows there

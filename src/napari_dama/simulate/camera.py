@@ -129,5 +129,5 @@ def _illumination(rng: np.random.Generator, size: tuple[int, int], pixel_um: flo
     slope = rng.uniform(-1, 1, 2) * knobs.vignette * 0.5
     gradient = [1 + s * (np.linspace(-0.5, 0.5, n)) for s, n in zip(slope, size, strict=True)]
     rows, columns = vignette[0] * gradient[0], vignette[1] * gradient[1]
-    light = levels[index[0][:, None], index[1][None, :]] * rows[:, None] * columns[None, :]
+    light: F8 = levels[index[0][:, None], index[1][None, :]] * rows[:, None] * columns[None, :]
     return light.astype(np.float32)

@@ -43,21 +43,21 @@ class Knobs:
 KNOBS: dict[Difficulty, Knobs] = {
     "easy": Knobs(
         cells_per_mm2=9000, overlap=0.0, expression_sigma=0.2, faint=0.0, crossing=0.6, reach=0.85,
-        strands=0.08, ghosts=0.15, neuropil=0.06, texture=0.8, blur_um=0.28, haze=0.05, bleed=0.01, autofluorescence=0.03,
-        lipofuscin=0.5, vignette=0.08, shading=0.02, misregistration_um=0.1, photons=900, read_noise=3.0,
-        weak=0.0, missing=0.0,
+        strands=0.08, ghosts=0.15, neuropil=0.06, texture=0.8, blur_um=0.28, haze=0.05, bleed=0.01,
+        autofluorescence=0.03, lipofuscin=0.5, vignette=0.08, shading=0.02, misregistration_um=0.1,
+        photons=900, read_noise=3.0, weak=0.0, missing=0.0,
     ),
     "normal": Knobs(
         cells_per_mm2=13000, overlap=0.1, expression_sigma=0.6, faint=0.18, crossing=1.4, reach=1.0,
         strands=0.4, ghosts=1.1, neuropil=0.18, texture=1.0, blur_um=0.36, haze=0.16, bleed=0.08,
-        autofluorescence=0.07, lipofuscin=2.0, vignette=0.2, shading=0.06, misregistration_um=0.4, photons=220, read_noise=5.0,
-        weak=0.12, missing=0.03,
+        autofluorescence=0.07, lipofuscin=2.0, vignette=0.2, shading=0.06, misregistration_um=0.4,
+        photons=220, read_noise=5.0, weak=0.12, missing=0.03,
     ),
     "hard": Knobs(
         cells_per_mm2=17000, overlap=0.2, expression_sigma=0.65, faint=0.2, crossing=1.7, reach=1.1,
         strands=0.5, ghosts=1.3, neuropil=0.24, texture=1.2, blur_um=0.46, haze=0.28, bleed=0.14,
-        autofluorescence=0.14, lipofuscin=4.0, vignette=0.35, shading=0.12, misregistration_um=0.7, photons=80, read_noise=6.0,
-        weak=0.25, missing=0.07,
+        autofluorescence=0.14, lipofuscin=4.0, vignette=0.35, shading=0.12, misregistration_um=0.7,
+        photons=80, read_noise=6.0, weak=0.25, missing=0.07,
     ),
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -36,7 +36,7 @@ CHROMATIN = {
 
 def stain(
     rng: np.random.Generator, layout: Layout, shape: tuple[int, int], pixel_um: float, knobs: Knobs
-) -> tuple[F4, I4]:
+) -> tuple[F4, I4, I8]:
     """Draw all cells.
 
     Returns
@@ -45,6 +45,8 @@ def stain(
         Sharp intensities per marker, about 1 for a typical positive pixel.
     owner : (H, W) int32
         Index of the cell on top plus one, 0 outside of all cell bodies.
+    area : (n,) int64
+        Pixels of every cell's body, hidden ones included.
     """
     px = 1 / pixel_um
     canvas = np.zeros((7, *shape), dtype=np.float32)
@@ -54,17 +56,19 @@ def stain(
     level = np.where(rng.random(len(layout)) < knobs.faint, level * 0.35, level)
     level = np.clip(level, 0.22, 3.0)  # faint, but there
     occupied = np.zeros(shape, dtype=np.float32)
+    area = np.zeros(len(layout), dtype=np.int64)
     for kind in range(5):
         all_cells = np.flatnonzero(layout.kind == kind)
         for start in range(0, len(all_cells), CHUNK):
             cells = all_cells[start : start + CHUNK]
             patches = draw_patches(rng, layout, cells, kind, pixel_um, fine, coarse)
             signals = _signals(rng, kind, patches, level[cells], knobs)
+            area[cells] = patches.inside.sum(axis=(1, 2))
             _stamp(canvas, owner, occupied, patches, signals)
     _ghosts(rng, canvas, len(layout), knobs, px)
     _felt(rng, canvas, occupied, knobs, px)
     _processes(rng, canvas, layout, level, pixel_um, knobs)
-    return canvas, owner
+    return canvas, owner, area
 
 
 def _signals(rng: np.random.Generator, kind: int, p: Patches, level: F8, knobs: Knobs) -> dict[int, F4]:
@@ -72,8 +76,9 @@ def _signals(rng: np.random.Generator, kind: int, p: Patches, level: F8, knobs: 
     n = len(p.cells)
     mean, spread, contrast = CHROMATIN[kind]
 
-    def per_cell(values: F8) -> F4:
-        return values.astype(np.float32)[:, None, None]
+    def per_cell(values: NDArray[np.floating[Any]]) -> F4:
+        shaped: F4 = values.astype(np.float32)[:, None, None]
+        return shaped
 
     own = per_cell(level)
     contrast *= knobs.texture
@@ -254,7 +259,7 @@ def _ghosts(rng: np.random.Generator, canvas: F4, cells: int, knobs: Knobs, px: 
         (S100, 0.26, 2),
         (OLIG2, 0.2, 1),
         (IBA1, 0.13, 2),
-        (RECA1, 0.07, 14),
+        (RECA1, 0.05, 16),
     ):
         layer = np.zeros((rows, columns), dtype=np.float32)
         for sigma_um in (2.4, 3.6):
@@ -262,12 +267,12 @@ def _ghosts(rng: np.random.Generator, canvas: F4, cells: int, knobs: Knobs, px: 
             area = 2 * np.pi * (sigma_um / coarse_um) ** 2
             y, x = rng.uniform(0, rows * coarse_um, n), rng.uniform(0, columns * coarse_um, n)
             heading = rng.uniform(0, 2 * np.pi, n)[:, None]
-            along = np.arange(beads) * 3.0  # beads in a row: a vessel or a process out of focus
-            ys, xs = (
-                (y[:, None] + along * np.sin(heading)).ravel(),
-                (x[:, None] + along * np.cos(heading)).ravel(),
-            )
-            peak = np.repeat(rng.uniform(0.3, 0.9, n), beads) / (1.0 if beads == 1 else 2.0)
+            # Beads in a row, 3 um apart, are a vessel or a process out of focus.
+            heading = heading + np.cumsum(rng.normal(0, 0.16, (n, beads)), axis=1)
+            ys = (y[:, None] + 3.0 * np.cumsum(np.sin(heading), axis=1)).ravel()
+            xs = (x[:, None] + 3.0 * np.cumsum(np.cos(heading), axis=1)).ravel()
+            bead = 1.0 if beads == 1 else 1.5 / sigma_um / beads**0.3
+            peak = np.repeat(rng.uniform(0.3, 0.9, n), beads) * bead
             spots = np.zeros_like(layer)
             splat(spots, Points(ys, xs, peak * area), 1 / coarse_um)
             layer += gaussian_filter(spots, sigma_um / coarse_um, truncate=3.0)

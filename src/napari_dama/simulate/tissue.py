@@ -105,11 +105,12 @@ def simulate_tissue(
     shape = (height + 2 * margin, width + 2 * margin)
     layout = draw_layout(rngs[0], shape[0] * pixel_um, shape[1] * pixel_um, knobs)
     strength = strengths(rngs[1], len(MARKERS), knobs)
-    canvas, owner = stain(rngs[2], layout, shape, pixel_um, knobs)
+    canvas, owner, area = stain(rngs[2], layout, shape, pixel_um, knobs)
     image = photograph(rngs[3], canvas, strength, (height, width), margin, pixel_um, bits, knobs)
-    full = np.bincount(owner.ravel(), minlength=len(layout) + 1)
+    seen = np.bincount(owner.ravel(), minlength=len(layout) + 1)
+    seen[1:][seen[1:] < MIN_VISIBLE * area] = 0
     inner = owner[margin : margin + height, margin : margin + width]
-    labels, kept = _tidy(inner, full, layout.kind, pixel_um)
+    labels, kept = _tidy(np.where(seen[inner] > 0, inner, 0), len(layout), pixel_um)
     return SimulatedTissue(
         image=image,
         labels=labels,
@@ -133,14 +134,14 @@ def _checked_size(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _tidy(
-    owner: NDArray[np.int32], full: NDArray[np.int64], kind: NDArray[np.int64], pixel_um: float
+    owner: NDArray[np.int32], cells: int, pixel_um: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Labels 1..n of the largest piece of every visible cell, and each label's index in the layout."""
-    pieces = connected_components(owner, background=0, connectivity=1)
+    pieces = np.asarray(connected_components(owner, background=0, connectivity=1))  # type: ignore[no-untyped-call]
     area = np.bincount(pieces.ravel())
     cell = np.zeros(len(area), dtype=np.int64)
     cell[pieces.ravel()] = owner.ravel()
-    largest = np.zeros(len(full), dtype=np.int64)
+    largest = np.zeros(cells + 1, dtype=np.int64)
     area[0] = 0
     np.maximum.at(largest, cell, area)
     chosen = np.flatnonzero((area == largest[cell]) & (cell > 0) & (area * pixel_um**2 >= MIN_AREA_UM2))
