@@ -82,7 +82,7 @@ def plan_axes(
     for letter, length in zip(letters, shape, strict=True):
         if letter not in "CYX" and length > 1:
             name = _WORDS.get(letter, f"planes along axis {letter}")
-            other = letters.replace("C", "Z").replace(letter, "C") if letter != "C" else letters
+            other = letters.translate(str.maketrans({letter: "C", "C": "Z" if letter != "T" else "T"}))
             notes.append(
                 f"The slide has {length} {name}; the first is taken. If they are the markers, say so with axes='{other}'."
             )
