@@ -19,11 +19,10 @@ from napari_dama.nets.autoencoder import (
     MaskedAutoencoder,
     patch_error,
     patch_moments,
-    patchify,
     unpatchify,
 )
 from napari_dama.nets.classifier import TypeClassifier
-from napari_dama.nets.encoder import EncoderSpec
+from napari_dama.nets.encoder import EncoderSpec, patchify
 from napari_dama.nets.masking import adaptive_mask, random_mask
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
 

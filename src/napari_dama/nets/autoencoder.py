@@ -21,14 +21,6 @@ class DecoderSpec:
     heads: int = 16
 
 
-def patchify(x: Tensor, patch_px: int) -> Tensor:
-    """Cut (N, C, H, W) into patches: (N, L, p * p * C), channel last within a patch, as in MAE."""
-    n, c, h, w = x.shape
-    p = patch_px
-    x = x.reshape(n, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1)  # (N, h, w, p, p, C)
-    return x.reshape(n, (h // p) * (w // p), p * p * c)
-
-
 def unpatchify(patches: Tensor, patch_px: int, channels: int) -> Tensor:
     """Put patches (N, L, p * p * C) of a square image together: (N, C, H, W)."""
     n, tokens, _ = patches.shape
@@ -81,8 +73,7 @@ class MaskedAutoencoder(nn.Module):
         ``last`` asks for the averaged MLP outputs of that many last blocks as well.
         """
         places = visible_ids(hidden)  # (N, keep)
-        tokens = self.encoder.embed(x)  # (N, L, D)
-        shown = tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+        shown = self.encoder.embed_visible(x, places)  # (N, keep, D)
         features, targets = self.encoder.encode_with_targets(shown, last=last)
         return View(self._decode(features, places, hidden.shape[1]), features, targets)
 

@@ -26,9 +26,8 @@ from napari_dama.nets.autoencoder import (
     View,
     hidden_mean,
     patch_error,
-    patchify,
 )
-from napari_dama.nets.encoder import EncoderSpec
+from napari_dama.nets.encoder import EncoderSpec, patchify
 from napari_dama.nets.masking import adaptive_mask, random_mask, visible_ids
 
 Pairing = Literal["aligned", "published", "pooled"]

@@ -67,6 +67,14 @@ def sincos_positions(width: int, grid: int) -> Tensor:
     return torch.cat([columns, rows], dim=2).reshape(grid * grid, width).float()
 
 
+def patchify(x: Tensor, patch_px: int) -> Tensor:
+    """Cut (N, C, H, W) into patches: (N, L, p * p * C), channel last within a patch, as in MAE."""
+    n, c, h, w = x.shape
+    p = patch_px
+    x = x.reshape(n, c, h // p, p, w // p, p).permute(0, 2, 4, 3, 5, 1)  # (N, h, w, p, p, C)
+    return x.reshape(n, (h // p) * (w // p), p * p * c)
+
+
 class Encoder(VisionTransformer):  # type: ignore[misc]
     """ViT over (N, C, image_px, image_px) crops; parameter names are timm's, so that checkpoints travel.
 
@@ -103,6 +111,16 @@ class Encoder(VisionTransformer):  # type: ignore[misc]
         """Patch tokens with their positions, (N, L, D), before the first block."""
         tokens: Tensor = self.patch_embed(x) + self.pos_embed[:, 1:]
         return tokens
+
+    def embed_visible(self, x: Tensor, places: Tensor) -> Tensor:
+        """Tokens of some patches only, (N, T, D), at ``places`` (N, T): the others are not even projected."""
+        patches = patchify(x, self.spec.patch_px)  # (N, L, p * p * C)
+        shown = patches.gather(1, places[..., None].expand(-1, -1, patches.shape[-1]))
+        projection = self.patch_embed.proj
+        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, p * p * C)
+        positions = self.pos_embed[:, 1:].expand(len(x), -1, -1)
+        where = places[..., None].expand(-1, -1, positions.shape[-1])
+        return F.linear(shown, weight, projection.bias) + positions.gather(1, where)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the blocks over patch tokens (N, T, D) with the class token in front: (N, 1 + T, D)."""

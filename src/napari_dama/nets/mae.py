@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder, hidden_mean, patch_error, patchify
+from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder, hidden_mean, patch_error
 from napari_dama.nets.dama import Losses
-from napari_dama.nets.encoder import EncoderSpec
+from napari_dama.nets.encoder import EncoderSpec, patchify
 from napari_dama.nets.masking import random_mask
 
 
