@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from napari_dama.errors import SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Difficulty = Literal["easy", "normal", "hard"]
 
@@ -48,14 +51,14 @@ KNOBS: dict[Difficulty, Knobs] = {
         photons=900, read_noise=3.0, weak=0.0, missing=0.0,
     ),
     "normal": Knobs(
-        cells_per_mm2=13000, overlap=0.1, expression_sigma=0.6, faint=0.18, crossing=1.4, reach=1.0,
-        strands=0.4, ghosts=1.1, neuropil=0.18, texture=1.0, blur_um=0.36, haze=0.16, bleed=0.08,
+        cells_per_mm2=13000, overlap=0.1, expression_sigma=0.65, faint=0.22, crossing=1.5, reach=1.0,
+        strands=0.5, ghosts=1.3, neuropil=0.18, texture=1.0, blur_um=0.36, haze=0.16, bleed=0.08,
         autofluorescence=0.07, lipofuscin=2.0, vignette=0.2, shading=0.06, misregistration_um=0.4,
         photons=220, read_noise=5.0, weak=0.12, missing=0.03,
     ),
     "hard": Knobs(
-        cells_per_mm2=17000, overlap=0.2, expression_sigma=0.65, faint=0.2, crossing=1.7, reach=1.1,
-        strands=0.5, ghosts=1.3, neuropil=0.24, texture=1.2, blur_um=0.46, haze=0.28, bleed=0.14,
+        cells_per_mm2=17000, overlap=0.2, expression_sigma=0.7, faint=0.25, crossing=1.7, reach=1.1,
+        strands=0.55, ghosts=1.5, neuropil=0.24, texture=1.2, blur_um=0.46, haze=0.28, bleed=0.14,
         autofluorescence=0.14, lipofuscin=4.0, vignette=0.35, shading=0.12, misregistration_um=0.7,
         photons=80, read_noise=6.0, weak=0.25, missing=0.07,
     ),
@@ -68,3 +71,23 @@ def knobs_for(difficulty: str) -> Knobs:
         if name == difficulty:
             return knobs
     raise SettingsError(f"difficulty is {difficulty!r}: choose one of {', '.join(KNOBS)}.")
+
+
+def of_one_slide(knobs: Knobs, rng: np.random.Generator) -> Knobs:
+    """Vary what differs between slides of one study: density, processes, haze, blur, background, light."""
+
+    def about(value: float, low: float, high: float) -> float:
+        return value * float(rng.uniform(low, high))
+
+    return replace(
+        knobs,
+        cells_per_mm2=about(knobs.cells_per_mm2, 0.75, 1.1),
+        crossing=about(knobs.crossing, 0.8, 1.2),
+        ghosts=about(knobs.ghosts, 0.5, 1.4),
+        neuropil=about(knobs.neuropil, 0.5, 1.5),
+        texture=about(knobs.texture, 0.7, 1.3),
+        haze=about(knobs.haze, 0.5, 1.4),
+        blur_um=about(knobs.blur_um, 0.85, 1.15),
+        autofluorescence=about(knobs.autofluorescence, 0.5, 1.5),
+        photons=about(knobs.photons, 0.6, 1.6),
+    )

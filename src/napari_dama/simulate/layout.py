@@ -88,6 +88,7 @@ def draw_layout(rng: np.random.Generator, height_um: float, width_um: float, kno
     n = len(table)
     long = rng.normal(NUCLEUS_UM[kind, 0], NUCLEUS_UM[kind, 1])
     long = np.clip(long, 0.75 * NUCLEUS_UM[kind, 0], 1.25 * NUCLEUS_UM[kind, 0])
+    long *= rng.uniform(0.92, 1.08)  # slides differ a little in the size of their cells
     short = long * rng.uniform(NUCLEUS_RATIO[kind, 0], NUCLEUS_RATIO[kind, 1])
     free = rng.uniform(0, 2 * np.pi, n)
     free = np.where(kind == NEURON, apical + rng.normal(0, 0.5, n), free)
@@ -96,7 +97,7 @@ def draw_layout(rng: np.random.Generator, height_um: float, width_um: float, kno
     radius = body_radius(kind, long, short)
     keep = np.flatnonzero(inside)
     keep = keep[_without_conflicts(y[keep], x[keep], radius[keep], knobs.overlap)]
-    limit = round(knobs.cells_per_mm2 * area_mm2 * 0.6 * rng.uniform(0.85, 1.15)) + 1
+    limit = round(knobs.cells_per_mm2 * area_mm2 * 0.6) + 1
     keep = keep[:limit]
     keep = rng.permutation(keep)  # a label's number tells nothing of its type, and z-order is random
     return Layout(y[keep], x[keep], kind[keep], angle[keep], long[keep], short[keep], vessels, apical)

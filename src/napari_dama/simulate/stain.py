@@ -259,7 +259,7 @@ def _ghosts(rng: np.random.Generator, canvas: F4, cells: int, knobs: Knobs, px: 
         (S100, 0.26, 2),
         (OLIG2, 0.2, 1),
         (IBA1, 0.13, 2),
-        (RECA1, 0.05, 16),
+        (RECA1, 0.07, 16),
     ):
         layer = np.zeros((rows, columns), dtype=np.float32)
         for sigma_um in (2.4, 3.6):

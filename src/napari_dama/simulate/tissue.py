@@ -11,7 +11,7 @@ from skimage.measure import label as connected_components
 
 from napari_dama.errors import SettingsError
 from napari_dama.simulate.camera import photograph, strengths
-from napari_dama.simulate.knobs import Difficulty, knobs_for
+from napari_dama.simulate.knobs import Difficulty, knobs_for, of_one_slide
 from napari_dama.simulate.layout import draw_layout
 from napari_dama.simulate.stain import stain
 
@@ -100,7 +100,8 @@ def simulate_tissue(
     if not 0.1 <= pixel_um <= 2.0:
         raise SettingsError(f"pixel_um is {pixel_um!r}: simulated pixels are 0.1 to 2 um wide.")
     knobs = knobs_for(difficulty)
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(4)]
+    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(5)]
+    knobs = of_one_slide(knobs, rngs[4])
     margin = int(np.ceil(MARGIN_UM / pixel_um))
     shape = (height + 2 * margin, width + 2 * margin)
     layout = draw_layout(rngs[0], shape[0] * pixel_um, shape[1] * pixel_um, knobs)
