@@ -42,7 +42,7 @@ def measure(
     Returns
     -------
     DataFrame
-        One row per label, ascending: ``label, y, x`` (centroid in level-0 pixels; a pixel's centre is its index),
+        One row per label, ascending: ``label, y, x`` (centroid in level-0 pixels, whose centres are whole),
         ``y_um, x_um, area_um2, mean_<MARKER>...``.
 
     Raises
