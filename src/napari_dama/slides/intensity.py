@@ -232,17 +232,20 @@ def _place(index: int, count: int, length: int, side: int, jitter: float) -> int
 
 
 def _noise(planes: Sequence[NDArray[Any]]) -> float:
-    """Estimate the standard deviation of pixel noise from differences of neighbours, over every second row."""
+    """Estimate the standard deviation of pixel noise from the flatter half of every second row.
+
+    Second differences along the row take out slopes, their 25th percentile takes out structure; of white noise it is
+    0.3186 * sqrt(6) standard deviations.
+    """
     steps = []
     for plane in planes:
-        if plane.shape[1] > 1:
+        if plane.shape[1] > 2:
             rows = plane[::2].astype(np.float32)
             with np.errstate(invalid="ignore", over="ignore"):
-                step = np.abs(rows[:, 1::2] - rows[:, 0 : rows.shape[1] // 2 * 2 : 2])
+                step = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
             steps.append(step[np.isfinite(step)])
     differences = np.concatenate(steps) if steps else np.empty(0, np.float32)
-    # Half of the differences of normal noise lie within 0.954 standard deviations.
-    return float(np.median(differences)) / 0.954 if len(differences) else 0.0
+    return float(np.percentile(differences, 25)) / 0.7804 if len(differences) else 0.0
 
 
 def _without_glass(blocks: list[NDArray[Any]], noise: NDArray[np.float64]) -> list[NDArray[Any]]:
