@@ -1,14 +1,9 @@
-"""Time simulated tissue, stage by difficulty, on one core; print a table and write JSON.
+"""Time simulated tissue by difficulty; print a table and write JSON. All of it runs on one core.
 
 Example: python benchmarks/simulate.py --size 1024 --repeats 5 --json /tmp/simulate.json
 """
 
 from __future__ import annotations
-
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # before numpy is loaded: one core is what is measured
 
 import argparse
 import json
@@ -27,7 +22,7 @@ DECIDING = {"neuron": 2, "astrocyte": 3, "oligodendrocyte": 4, "microglia": 5, "
 
 
 def rule_balanced_accuracy(tissue: SimulatedTissue) -> float:
-    """Balanced accuracy of "the type of the marker with the highest mean", each marker scaled to its 1 to 99.8 %."""
+    """Balanced accuracy of the type whose marker has the highest mean, each marker scaled to its 1 to 99.8 %."""
     area = np.bincount(tissue.labels.ravel())[1:]
     means = []
     for kind in TYPES:

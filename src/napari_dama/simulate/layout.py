@@ -21,8 +21,8 @@ NEURON, ASTROCYTE, OLIGODENDROCYTE, MICROGLIA, ENDOTHELIAL = range(5)
 
 # Semi-axes of the nucleus (mean and spread, um), narrowest and widest ratio of its axes, and the rim of soma
 # that the cell body has around the nucleus (um; neurons have a soma of their own).
-NUCLEUS_UM = np.array([(4.8, 0.45), (4.0, 0.3), (3.05, 0.22), (3.7, 0.35), (5.4, 0.6)])
-NUCLEUS_RATIO = np.array([(0.8, 0.98), (0.7, 0.9), (0.86, 1.0), (0.45, 0.62), (0.3, 0.42)])
+NUCLEUS_UM = np.array([(4.7, 0.6), (4.0, 0.45), (3.2, 0.33), (3.6, 0.42), (5.0, 0.75)])
+NUCLEUS_RATIO = np.array([(0.74, 0.98), (0.66, 0.95), (0.78, 1.0), (0.46, 0.75), (0.32, 0.52)])
 RIM_UM = np.array([0.0, 0.7, 0.45, 0.55, 0.35])
 SOMA_SCALE = (1.34, 1.2)  # a neuron's soma against its nucleus, along and across the apical dendrite
 
@@ -87,7 +87,7 @@ def draw_layout(rng: np.random.Generator, height_um: float, width_um: float, kno
     y, x, kind, angle = table[:, 0], table[:, 1], table[:, 2].astype(np.int64), table[:, 3]
     n = len(table)
     long = rng.normal(NUCLEUS_UM[kind, 0], NUCLEUS_UM[kind, 1])
-    long = np.clip(long, 0.75 * NUCLEUS_UM[kind, 0], 1.25 * NUCLEUS_UM[kind, 0])
+    long = np.clip(long, 0.72 * NUCLEUS_UM[kind, 0], 1.32 * NUCLEUS_UM[kind, 0])
     long *= rng.uniform(0.92, 1.08)  # slides differ a little in the size of their cells
     short = long * rng.uniform(NUCLEUS_RATIO[kind, 0], NUCLEUS_RATIO[kind, 1])
     free = rng.uniform(0, 2 * np.pi, n)

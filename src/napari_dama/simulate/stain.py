@@ -26,11 +26,11 @@ DAPI, HISTONES, NEUN, S100, OLIG2, IBA1, RECA1 = range(7)
 
 # Brightness of the chromatin (mean, spread) and its contrast, per type: neurons are pale, glia compact.
 CHROMATIN = {
-    NEURON: (0.42, 0.12, 0.16),
-    ASTROCYTE: (0.62, 0.15, 0.16),
-    OLIGODENDROCYTE: (1.05, 0.15, 0.14),
-    MICROGLIA: (0.95, 0.18, 0.18),
-    ENDOTHELIAL: (0.8, 0.18, 0.15),
+    NEURON: (0.45, 0.14, 0.16),
+    ASTROCYTE: (0.62, 0.17, 0.16),
+    OLIGODENDROCYTE: (0.95, 0.2, 0.14),
+    MICROGLIA: (0.9, 0.2, 0.18),
+    ENDOTHELIAL: (0.8, 0.2, 0.15),
 }
 
 
