@@ -33,7 +33,7 @@ MIN_AREA_UM2 = 8.0
 SMALLEST_PX, LARGEST_PX = 32, 16384
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SimulatedTissue:
     """A simulated image with its truth.
 
