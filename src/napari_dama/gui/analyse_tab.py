@@ -1,0 +1,304 @@
+"""Tab 2, *Analyse*: what, where and to which folder; then run, watch and cancel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QWidget,
+)
+
+from napari_dama.errors import DamaError, Interrupted, SettingsError
+from napari_dama.gui import tooltips
+from napari_dama.gui.analyse_plan import (
+    AnalysePlan,
+    device_lines,
+    progress_share,
+    progress_text,
+    resolve_analyse,
+)
+from napari_dama.gui.layers import layers_of
+from napari_dama.gui.place import shape_region, view_region
+from napari_dama.gui.resolve import area_sentence
+from napari_dama.gui.style import Tab, beside, muted, narrow, say
+from napari_dama.gui.work import Report, Stop, Work
+from napari_dama.slides.region import Region
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_dama.gui.session import Session
+
+REGIONS = {"whole": "Whole slide", "view": "What the window shows", "shape": "Selected shape"}
+
+
+class AnalyseTab(Tab):
+    """Thin view of ``state.analyse``.
+
+    Signals
+    -------
+    analysed(folder)
+        A result folder was finished, or cancelled with something in it.
+    tile_done(folder)
+        Another tile of a running analysis was written.
+    """
+
+    analysed = QtSignal(str)
+    tile_done = QtSignal(str)
+
+    def __init__(self, viewer: napari.Viewer, session: Session, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.session = session
+        self.work: Work | None = None
+        self.device_work: Work | None = None
+        self.out: Path | None = None
+        self._build()
+        session.plan_changed.connect(self._sync)
+        session.slide_changed.connect(self._on_slide)
+        session.state.analyse.events.connect(self._sync)
+        self._sync()
+
+    def _build(self) -> None:
+        self.region_box = narrow(QComboBox(), tooltips.REGION_WHOLE)
+        for key, (title, tip) in zip(REGIONS, zip(REGIONS.values(), _REGION_TIPS, strict=True), strict=True):
+            self.region_box.addItem(title, key)
+            self.region_box.setItemData(self.region_box.count() - 1, tip, 3)
+        self.area = muted(QLabel())
+        self.device_box = narrow(QComboBox(), tooltips.DEVICE)
+        self.device_box.addItem("auto", "auto")
+        self.device_box.addItem("cpu", "cpu")
+        self.find_devices = QPushButton("Look")
+        self.find_devices.setToolTip(tooltips.FIND_DEVICES)
+        self.types_box = QCheckBox("Tell cell types")
+        self.types_box.setToolTip(tooltips.TYPES)
+        self.types_reason = muted(QLabel())
+        self.out_edit = narrow(QLineEdit(), tooltips.OUT)
+        self.browse = QPushButton("...")
+        self.browse.setFixedWidth(32)
+        self.browse.setToolTip(tooltips.BROWSE)
+        self.run = QPushButton("Find cells")
+        self.run.setToolTip(tooltips.RUN)
+        self.run.setMinimumHeight(32)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip(tooltips.CANCEL)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.status = muted(QLabel())
+        self.blocker = muted(QLabel())
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Where", self.region_box)
+        form.addRow("", self.area)
+        form.addRow("Device", beside(self.device_box, self.find_devices))
+        form.addRow("Result", beside(self.out_edit, self.browse))
+        self.column.addLayout(form)
+        self.column.addWidget(self.types_box)
+        self.column.addWidget(self.types_reason)
+        self.column.addWidget(self.blocker)
+        self.column.addLayout(beside(self.run, self.cancel))
+        self.column.addWidget(self.bar)
+        self.column.addWidget(self.status)
+        self.column.addStretch()
+        self.region_box.activated.connect(self._on_region)
+        self.device_box.activated.connect(self._on_device)
+        self.find_devices.clicked.connect(self._on_find_devices)
+        self.types_box.toggled.connect(self._on_types)
+        self.out_edit.editingFinished.connect(self._on_out)
+        self.browse.clicked.connect(self._on_browse)
+        self.run.clicked.connect(self.start)
+        self.cancel.clicked.connect(self._on_cancel)
+
+    @property
+    def plan(self) -> AnalysePlan:
+        """What a click on *Find cells* would do now."""
+        return resolve_analyse(self.session.state.analyse, self.session)
+
+    def region(self) -> Region | None:
+        """Return the region that is asked for, None for the whole slide.
+
+        Raises
+        ------
+        SettingsError
+            When the view or the shape does not lie on the slide, or no shape is selected.
+        """
+        slide, kind = self.session.slide, self.session.state.analyse.region
+        if slide is None or kind == "whole":
+            return None
+        layers = layers_of(self.viewer.layers, "marker", self.session.state.slide)
+        if not layers:
+            raise SettingsError("The slide's layers are no longer in the window: open the slide again.")
+        shape_yx = (slide.shape[1], slide.shape[2])
+        return (
+            view_region(layers, shape_yx)
+            if kind == "view"
+            else shape_region(self.viewer, layers[0], shape_yx)
+        )
+
+    def start(self) -> None:
+        """Run the analysis in a thread."""
+        plan = self.plan
+        if not plan.ready or plan.out is None or self.work is not None:
+            return
+        try:
+            region = self.region()
+        except DamaError as error:
+            self.failed.emit(error)
+            return
+        settings = plan.arguments(region)
+        slide = self.session.reopen()
+        out = self.out = plan.out
+
+        def task(progress: Report, stop: Stop) -> Any:
+            from napari_dama.predict.analyse import analyse
+
+            with slide:
+                return analyse(slide, out, progress=progress, stop=stop, **settings)
+
+        self.noted.emit("")
+        self.work = Work(task, self)
+        self.work.progressed.connect(self._on_progress)
+        self.work.finished.connect(self._on_finished)
+        self.work.failed.connect(self._on_failed)
+        self.status.setText("Starting: measuring the slide and loading the model.")
+        self.bar.setRange(0, 0)
+        self._sync()
+        self.work.start()
+
+    def _on_progress(self, progress: Any) -> None:
+        share = progress_share(progress)
+        self.bar.setRange(0, 0 if share is None else 1000)
+        if share is not None:
+            self.bar.setValue(round(share * 1000))
+        if self.work is not None and not self.work.cancelled:
+            self.status.setText(progress_text(progress))
+        if progress.stage == "tiles" and progress.done and self.out is not None:
+            self.tile_done.emit(str(self.out))
+
+    def _on_finished(self, result: Any) -> None:
+        cancelled = self.work is not None and self.work.cancelled
+        self._end()
+        words = (
+            "Cancelled: the cells found until then are kept in"
+            if cancelled
+            else "Done. Cells, table and record are in"
+        )
+        self.status.setText(f"{words} {result.path}")
+        self.analysed.emit(str(result.path))
+
+    def _on_failed(self, error: Exception) -> None:
+        self._end()
+        if isinstance(error, Interrupted):
+            self.status.setText(str(error))
+            if self.out is not None and (self.out / "run.json").exists():
+                self.analysed.emit(str(self.out))
+            return
+        self.status.setText("Not finished.")
+        self.failed.emit(error)
+
+    def _end(self) -> None:
+        self.work = None
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(0)
+        self.session.state.analyse.out = ""
+        self._sync()
+
+    def _on_cancel(self) -> None:
+        if self.work is not None:
+            self.work.cancel()
+            self.status.setText("Stopping after this tile; what is finished is kept.")
+
+    def _sync(self, event: object = None) -> None:
+        state, plan = self.session.state.analyse, self.plan
+        busy = self.work is not None
+        self.region_box.setCurrentIndex(max(self.region_box.findData(state.region), 0))
+        self.device_box.setCurrentIndex(max(self.device_box.findData(state.device), 0))
+        blocked = self.types_box.blockSignals(True)
+        self.types_box.setChecked(plan.types)
+        self.types_box.blockSignals(blocked)
+        self.types_box.setEnabled(plan.types_possible and not busy)
+        say(self.types_reason, "" if plan.types_possible else plan.types_reason)
+        say(self.blocker, plan.blocker)
+        self.out_edit.setText("" if plan.out is None else str(plan.out))
+        self.out_edit.setCursorPosition(len(self.out_edit.text()))
+        self.run.setEnabled(plan.ready and not busy)
+        self.cancel.setVisible(busy)
+        self.bar.setVisible(busy)
+        for widget in (self.region_box, self.device_box, self.out_edit, self.browse):
+            widget.setEnabled(not busy)
+        self._sync_area()
+
+    def _sync_area(self) -> None:
+        slide = self.session.slide
+        if slide is None:
+            self.area.setText("")
+            return
+        try:
+            region = self.region() or Region.whole((slide.shape[1], slide.shape[2]))
+        except SettingsError as error:
+            self.area.setText(str(error))
+        else:
+            self.area.setText(area_sentence(region, self.session.pixel.pixel_um))
+
+    def _on_slide(self) -> None:
+        self.session.state.analyse.out = ""
+        self._sync()
+
+    def _on_region(self, index: int) -> None:
+        self.session.state.analyse.region = self.region_box.itemData(index)
+        self.region_box.setToolTip(_REGION_TIPS[index])
+        self._sync_area()
+
+    def _on_device(self, index: int) -> None:
+        self.session.state.analyse.device = self.device_box.itemData(index)
+
+    def _on_types(self, wanted: bool) -> None:
+        self.session.state.analyse.types = wanted
+
+    def _on_out(self) -> None:
+        self.session.state.analyse.out = self.out_edit.text().strip()
+
+    def _on_browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder to put the result folder in")
+        if folder and self.plan.out is not None:
+            self.session.state.analyse.out = str(Path(folder) / self.plan.out.name)
+
+    def _on_find_devices(self) -> None:
+        if self.device_work is None:
+            self.find_devices.setEnabled(False)
+            self.device_work = Work(device_lines, self)
+            self.device_work.finished.connect(self._on_devices)
+            self.device_work.failed.connect(self.failed.emit)
+            self.device_work.start()
+
+    def _on_devices(self, lines: list[tuple[str, str]]) -> None:
+        self.device_work = None
+        self.find_devices.setEnabled(True)
+        self.device_box.clear()
+        for name, title in [("auto", "auto"), *lines]:
+            self.device_box.addItem(title, name)
+        self._sync()
+
+    def close_down(self) -> None:
+        """Cancel what runs and let go of the session."""
+        for work in (self.work, self.device_work):
+            if work is not None:
+                work.cancel()
+                work.blockSignals(True)
+                work.wait(30)
+        self.session.plan_changed.disconnect(self._sync)
+        self.session.slide_changed.disconnect(self._on_slide)
+        self.session.state.analyse.events.disconnect(self._sync)
+
+
+_REGION_TIPS = (tooltips.REGION_WHOLE, tooltips.REGION_VIEW, tooltips.REGION_SHAPE)

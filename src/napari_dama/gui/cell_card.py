@@ -1,0 +1,74 @@
+"""The facts of the clicked cell: type, probabilities, area, and how bright each marker is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_dama.gui import tooltips
+from napari_dama.gui.cell_table import UNTYPED, colour_of_type
+from napari_dama.gui.chart import BarChart
+from napari_dama.gui.style import heading, muted, narrow, say, wrapped
+from napari_dama.slides.panel import colour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_dama.gui.cell_table import CellFacts
+    from napari_dama.gui.result_layers import OpenResult
+
+
+class CellCard(QWidget):
+    """Empty until a cell is clicked."""
+
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.title = wrapped(heading(""))
+        self.lines = muted(QLabel())
+        self.types = BarChart()
+        self.types_title = muted(QLabel("How sure the model is"))
+        self.means_title = muted(QLabel("Mean brightness (full bar: the brightest cells of this slide)"))
+        self.means = BarChart()
+        self.explain = narrow(QPushButton("Explain this cell"), tooltips.EXPLAIN_CELL)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 6, 0, 0)
+        layout.setSpacing(4)
+        for widget in (
+            self.title,
+            self.lines,
+            self.types_title,
+            self.types,
+            self.means_title,
+            self.means,
+            self.explain,
+        ):
+            layout.addWidget(widget)
+
+    def show_cell(
+        self, facts: CellFacts | None, colours: Mapping[str, str], result: OpenResult | None
+    ) -> None:
+        """Show a cell, or say how to choose one."""
+        known = facts is not None
+        for widget in (self.types_title, self.types, self.means_title, self.means, self.explain):
+            widget.setVisible(known)
+        if facts is None or result is None:
+            self.title.setText("")
+            say(self.lines, tooltips.CELL)
+            return
+        kind = "" if facts.type == UNTYPED else f": {facts.type}"
+        self.title.setText(f"Cell {facts.label}{kind}")
+        say(self.lines, ", ".join(facts.lines))
+        self.types_title.setVisible(bool(facts.bars))
+        self.types.setVisible(bool(facts.bars))
+        self.types.show_bars(
+            [(name, value, f"{value:.0%}", colour_of_type(name, colours)) for name, value in facts.bars],
+            full=1.0,
+        )
+        self.means.show_bars(
+            [
+                (name, value / (result.bright.get(name) or 1.0), f"{value:.4g}", colour_of(name))
+                for name, value in facts.means
+            ],
+            full=1.0,
+        )

@@ -1,0 +1,159 @@
+"""A result's table as napari and the legend need it; no Qt here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap, label_colormap
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+UNTYPED = "cell"
+UNTYPED_COLOUR = "#39d0d8"
+# napari's own mapping without numba stops here
+_NAPARI_LIMIT = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRow:
+    """One line of the legend."""
+
+    name: str
+    colour: str
+    count: int
+    share: float
+
+
+def types_of(cells: pd.DataFrame) -> NDArray[Any]:
+    """Return each cell's type as text (n,), ``cell`` where there is none."""
+    if "type" not in cells:
+        return np.full(len(cells), UNTYPED, dtype=object)
+    return cells["type"].fillna(UNTYPED).replace("", UNTYPED).to_numpy(dtype=object)
+
+
+def type_rows(cells: pd.DataFrame, colours: Mapping[str, str]) -> list[TypeRow]:
+    """Return the legend: the model's types in their order, then types that it does not name, each with its count."""
+    types = types_of(cells)
+    names, counts = np.unique(types.astype(str), return_counts=True)
+    count_of = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    order = [name for name in colours if name in count_of or name != UNTYPED]
+    if "type" not in cells:
+        order = []
+    order += [name for name in count_of if name not in order]
+    total = max(len(cells), 1)
+    return [
+        TypeRow(name, colour_of_type(name, colours), count_of.get(name, 0), count_of.get(name, 0) / total)
+        for name in order
+    ]
+
+
+def colour_of_type(name: str, colours: Mapping[str, str]) -> str:
+    """Return a type's colour ``#rrggbb``; a fixed one for cells without type."""
+    return colours.get(name, UNTYPED_COLOUR)
+
+
+def feature_table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the table for ``Labels.features``: ``index`` holds the label; napari otherwise takes the row number."""
+    return cells.rename(columns={"label": "index"}).reset_index(drop=True)
+
+
+def type_colormap(
+    cells: pd.DataFrame, colours: Mapping[str, str], *, hidden: frozenset[str]
+) -> DirectLabelColormap:
+    """Return the colormap that gives every cell the colour of its type; hidden types are transparent.
+
+    Up to 65 536 cells, or with numba, it is napari's own ``DirectLabelColormap``; else a table does the same.
+    """
+    labels = cells["label"].to_numpy()
+    types = types_of(cells)
+    names = sorted(set(types.tolist()))
+    rgba = {name: np.array(_rgba(colour_of_type(name, colours)), dtype=np.float32) for name in names}
+    for name in hidden & rgba.keys():
+        rgba[name] = np.zeros(4, dtype=np.float32)
+    if len(labels) == 0 or int(labels.max()) < _NAPARI_LIMIT or find_spec("numba") is not None:
+        colour_of_label: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
+        colour_of_label.update({int(label): rgba[name] for label, name in zip(labels, types, strict=True)})
+        return DirectLabelColormap(color_dict=colour_of_label)
+    number = {name: position for position, name in enumerate(names)}
+    first = {name: int(labels[int(np.argmax(types == name))]) for name in names}
+    colormap = TableLabelColormap(
+        color_dict={None: np.zeros(4), 0: np.zeros(4), **{first[n]: rgba[n] for n in names}}
+    )
+    table = np.full(int(labels.max()) + 2, len(names), dtype=np.uint8)
+    table[labels] = np.array([number[name] for name in types], dtype=np.uint8)
+    colormap.set_table(table, [first[name] for name in names])
+    return colormap
+
+
+def instance_colormap(seed: float = 0.5) -> Any:
+    """Return a colormap with a random colour per cell."""
+    return label_colormap(49, seed=seed)
+
+
+class TableLabelColormap(DirectLabelColormap):  # type: ignore[misc]
+    """A ``DirectLabelColormap`` for any number of cells that share few colours.
+
+    ``color_dict`` holds one cell per colour; a table says for every label which of these it looks like. Only the array that
+    napari maps labels with is replaced (its own is limited to 65 536 labels where numba is not installed).
+    """
+
+    _table: Any = PrivateAttr(None)
+    _first: Any = PrivateAttr(None)
+
+    def set_table(self, table: NDArray[np.uint8], first: Sequence[int]) -> None:
+        """Set for every label its colour's number (n + 2,), and for every colour a label that has it."""
+        self._table = table
+        self._first = list(first)
+
+    @cached_property
+    def _array_map(self) -> NDArray[Any]:
+        texture_of_label = self._values_mapping_to_minimum_values_set(apply_selection=False)[0]
+        texture = [texture_of_label[label] for label in self._first]
+        unknown = texture_of_label[None]
+        out: NDArray[Any] = np.array([*texture, unknown], dtype=np.uint8)[self._table]
+        out[0] = texture_of_label[0]
+        return out
+
+
+def _rgba(colour: str) -> tuple[float, float, float, float]:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """What the window says of one cell."""
+
+    label: int
+    y: float
+    x: float
+    type: str
+    bars: tuple[tuple[str, float], ...]
+    lines: tuple[str, ...]
+    means: tuple[tuple[str, float], ...]
+
+
+def cell_facts(cells: pd.DataFrame, label: int) -> CellFacts | None:
+    """Return the facts of one cell, None when the table has no such label."""
+    found = cells.loc[cells["label"] == label]
+    if found.empty:
+        return None
+    row = found.iloc[0]
+    bars = tuple((str(c)[2:], float(row[c])) for c in cells.columns if str(c).startswith("p_"))
+    means = tuple((str(c)[5:], float(row[c])) for c in cells.columns if str(c).startswith("mean_"))
+    kind = str(types_of(found)[0])
+    lines = []
+    if "area_um2" in cells:
+        lines.append(f"Area {row['area_um2']:.0f} um2")
+    if "score" in cells and np.isfinite(row["score"]):
+        lines.append(f"Outline score {row['score']:.2f}")
+    return CellFacts(label, float(row["y"]), float(row["x"]), kind, bars, tuple(lines), means)

@@ -1,0 +1,196 @@
+"""The dock widget *DAMA*: which slide and model, five tabs, and the message area."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_dama.gui import tooltips
+from napari_dama.gui.analyse_tab import AnalyseTab
+from napari_dama.gui.channels_tab import ChannelsTab
+from napari_dama.gui.explain_tab import ExplainTab
+from napari_dama.gui.layers import slides_in
+from napari_dama.gui.message import MessageArea
+from napari_dama.gui.results_tab import ResultsTab
+from napari_dama.gui.session import Session
+from napari_dama.gui.state import DamaState
+from napari_dama.gui.style import muted, narrow
+from napari_dama.gui.train_tab import TrainTab
+
+if TYPE_CHECKING:
+    import napari
+
+
+class DamaDock(QWidget):
+    """Takes a person from a slide to cells, their types, and the reasons.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The window's viewer; napari hands it over by this name.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.state = DamaState()
+        self.session = Session(self.state)
+        self._closed = False
+        self._build()
+        self._connect()
+        self._sync_slides()
+        self._sync_models()
+
+    def _build(self) -> None:
+        self.slide_box = narrow(QComboBox(), tooltips.SLIDE)
+        self.model_box = narrow(QComboBox(), tooltips.MODEL)
+        self.facts = muted(QLabel())
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Slide", self.slide_box)
+        form.addRow("Model", self.model_box)
+        self.channels = ChannelsTab(self.viewer, self.session)
+        self.analyse = AnalyseTab(self.viewer, self.session)
+        self.results = ResultsTab(self.viewer, self.session)
+        self.explain = ExplainTab(self.viewer, self.session)
+        self.train = TrainTab(self.viewer, self.session)
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("dama_tabs")
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
+        for name, tab in self._named_tabs().items():
+            self.tabs.addTab(_scrolled(tab), name)
+        self.message = MessageArea()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(6)
+        layout.addLayout(form)
+        layout.addWidget(self.facts)
+        layout.addWidget(self.tabs, stretch=1)
+        layout.addWidget(self.message)
+        self.setMinimumWidth(300)
+
+    def _named_tabs(self) -> dict[str, QWidget]:
+        return {
+            "Channels": self.channels,
+            "Analyse": self.analyse,
+            "Results": self.results,
+            "Explain": self.explain,
+            "Train": self.train,
+        }
+
+    def _connect(self) -> None:
+        self.viewer.layers.events.inserted.connect(self._sync_slides)
+        self.viewer.layers.events.removed.connect(self._sync_slides)
+        self.session.slide_changed.connect(self._sync_facts)
+        self.session.plan_changed.connect(self._sync_facts)
+        self.session.models_changed.connect(self._sync_models)
+        self.session.failed.connect(self.message.show_error)
+        self.slide_box.activated.connect(self._on_slide_chosen)
+        self.model_box.activated.connect(self._on_model_chosen)
+        for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
+            tab.failed.connect(self.message.show_error)
+            tab.noted.connect(self.message.show_note)
+        self.analyse.analysed.connect(self._on_analysed)
+        self.analyse.tile_done.connect(self.results.show_live)
+        self.state.results.events.selected.connect(self._on_cell)
+        self.results.explain_asked.connect(self._on_explain_asked)
+        self.train.model_offered.connect(self._on_model_offered)
+
+    def _sync_slides(self, event: object = None) -> None:
+        paths = slides_in(self.viewer.layers)
+        self.slide_box.clear()
+        for path in paths:
+            self.slide_box.addItem(path.replace("\\", "/").rsplit("/", 1)[-1], path)
+            self.slide_box.setItemData(self.slide_box.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
+        if not paths:
+            self.slide_box.addItem("none open", "")
+        wanted = self.state.slide if self.state.slide in paths else (paths[-1] if paths else "")
+        self.slide_box.setCurrentIndex(max(self.slide_box.findData(wanted), 0))
+        self.state.slide = wanted
+        self._sync_facts()
+
+    def _sync_models(self) -> None:
+        self.model_box.clear()
+        for card in self.session.cards:
+            self.model_box.addItem(card.name, card.name)
+            self.model_box.setItemData(self.model_box.count() - 1, card.summary, Qt.ItemDataRole.ToolTipRole)
+        if not self.session.cards:
+            self.model_box.addItem("none on the shelf", "")
+        self.model_box.setCurrentIndex(max(self.model_box.findData(self.state.model), 0))
+        self._sync_facts()
+
+    def _sync_facts(self) -> None:
+        slide = self.session.slide
+        if slide is None:
+            self.facts.setText(
+                "Open a slide with File > Open, or take File > Open Sample > DAMA to try it out."
+            )
+            return
+        count, height, width = slide.shape
+        pixel = self.session.pixel.pixel_um
+        size = "pixel size unknown" if pixel is None else f"{pixel:.4g} um per pixel"
+        self.facts.setText(f"{count} markers, {height} x {width} px, {slide.dtype}, {size}")
+
+    def _on_slide_chosen(self, index: int) -> None:
+        self.message.clear()
+        self.state.slide = str(self.slide_box.itemData(index) or "")
+
+    def _on_model_chosen(self, index: int) -> None:
+        self.message.clear()
+        self.state.model = str(self.model_box.itemData(index) or "")
+
+    def _on_analysed(self, folder: str) -> None:
+        self.state.results.path = folder
+        if self.results.has_result:
+            self.tabs.setCurrentIndex(2)
+
+    def _on_cell(self) -> None:
+        self.explain.set_cell(self.results.selected_centre())
+
+    def _on_explain_asked(self) -> None:
+        self.tabs.setCurrentIndex(3)
+        self.explain.explain_cell()
+
+    def _on_model_offered(self, name: str) -> None:
+        self.state.model = name
+        self._sync_models()
+        self.tabs.setCurrentIndex(1)
+
+    def close_down(self) -> None:
+        """Stop the work, let go of the viewer and of the slide; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.viewer.layers.events.inserted.disconnect(self._sync_slides)
+        self.viewer.layers.events.removed.disconnect(self._sync_slides)
+        self.state.results.events.selected.disconnect(self._on_cell)
+        for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
+            tab.close_down()
+        self.session.close()
+
+    def closeEvent(self, event: object) -> None:
+        """Qt closes the widget."""
+        self.close_down()
+        super().closeEvent(event)  # type: ignore[arg-type]
+
+
+def _scrolled(tab: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidget(tab)
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    return area

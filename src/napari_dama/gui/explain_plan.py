@@ -1,0 +1,130 @@
+"""An explanation as pictures on the slide and as a sentence; no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dama.slides.intensity import COFACTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_dama.predict.explain import CropPlace, Explanation
+
+MASKS = {"random": "Random mask", "adaptive": "Adaptive mask"}
+SHOWS = {
+    "seen": "what the model saw",
+    "filled": "what it filled in",
+    "error": "where it was wrong",
+    "overlap": "pieces that both masks show",
+    "slide": "the slide only",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One of the two views of a crop: what was hidden, the error of each piece, and the picture made of the rest."""
+
+    hidden: NDArray[np.bool_]
+    error: NDArray[np.float32]
+    filled: NDArray[np.float32]
+
+
+def view_of(explanation: Explanation, mask: str) -> View:
+    """Return one view; hidden pieces of ``filled`` are the model's, visible ones are the slide's.
+
+    ``filled`` (C, H, W) is on the slide's linear scale, 0 at a marker's dark and 1 at its bright end.
+    """
+    if mask == "random":
+        hidden, error, image = explanation.hidden_random, explanation.error_random, explanation.image_random
+    else:
+        hidden, error, image = (
+            explanation.hidden_adaptive,
+            explanation.error_adaptive,
+            explanation.image_adaptive,
+        )
+    pasted = np.where(explanation.spread(hidden), image, explanation.input)
+    return View(hidden, np.where(hidden, error, 0).astype(np.float32), linear(pasted))
+
+
+def linear(normalised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Undo the arcsinh of the normalisation, so that pictures look like the slide's own layers."""
+    out: NDArray[np.float32] = np.clip(np.sinh(normalised * np.arcsinh(COFACTOR)) / COFACTOR, 0, None).astype(
+        np.float32
+    )
+    return out
+
+
+def placing(place: CropPlace, slide_um: float, *, every: int = 1) -> dict[str, Any]:
+    """Return napari's scale and translate for the crop's pixels, or for pieces of ``every`` pixels.
+
+    napari puts a pixel's centre on its index, and so does `CropPlace`; the centre of the first piece lies half a
+    piece, less half a pixel, further in.
+    """
+    step = place.step_px * slide_um
+    shift = (every - 1) / 2 * step
+    return {
+        "scale": (step * every, step * every),
+        "translate": (place.y0 * slide_um + shift, place.x0 * slide_um + shift),
+        "units": ("um", "um"),
+    }
+
+
+def composite(image: NDArray[np.float32], colours: Mapping[int, str]) -> NDArray[np.uint8]:
+    """Return an RGB picture (H, W, 3) of markers (C, H, W) in 0..1, each in its colour, added up."""
+    out = np.zeros((*image.shape[1:], 3), dtype=np.float32)
+    for index, colour in colours.items():
+        rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32)
+        out += np.clip(image[index], 0, 1)[..., None] * rgb
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def sentence(explanation: Explanation) -> str:
+    """Say in plain words what an explanation shows."""
+    pieces = explanation.hidden_random.size
+    seen = int((~explanation.hidden_random).sum())
+    shared = int(explanation.overlap.sum())
+    side_um = explanation.input.shape[1] * explanation.pixel_um
+    first, second = view_of(explanation, "random"), view_of(explanation, "adaptive")
+    error_1 = _mean(explanation.error_random, first.hidden)
+    error_2 = _mean(explanation.error_adaptive, second.hidden)
+    return (
+        f"The model saw {seen} of {pieces} pieces of this square of {side_um:.0f} um and filled in the rest. "
+        f"It was most wrong {_where(first.error)} ({float(first.error.max()):.2f}; on average {error_1:.2f}, "
+        f"where 1 is as wrong as plain grey). The adaptive mask then hid the hardest pieces again and showed others, {shared} of them "
+        f"seen both times: {error_2:.2f} on average, {_compare(error_1, error_2)}."
+    )
+
+
+def _mean(error: NDArray[np.float32], hidden: NDArray[np.bool_]) -> float:
+    return float(error[hidden].mean()) if hidden.any() else 0.0
+
+
+def _compare(before: float, after: float) -> str:
+    if after > before * 1.05:
+        return "a harder task, as intended"
+    if after < before * 0.95:
+        return "an easier task this time"
+    return "about as hard"
+
+
+def _where(error: NDArray[np.float32]) -> str:
+    """Say where the largest value lies: ``at the upper left``, ``in the middle``."""
+    row, column = np.unravel_index(int(np.argmax(error)), error.shape)
+    vertical = _third(int(row), error.shape[0], "upper", "lower")
+    horizontal = _third(int(column), error.shape[1], "left", "right")
+    if not vertical and not horizontal:
+        return "in the middle"
+    if vertical and horizontal:
+        return f"at the {vertical} {horizontal}"
+    return {"upper": "at the top", "lower": "at the bottom"}.get(vertical, f"on the {horizontal}")
+
+
+def _third(index: int, count: int, low: str, high: str) -> str:
+    place = (index + 0.5) / count
+    return low if place < 0.33 else high if place > 0.67 else ""

@@ -1,0 +1,128 @@
+"""From a slide to napari's layers, and back from a layer to its slide; no Qt here.
+
+Every layer that DAMA makes carries ``layer.metadata["napari_dama"]``: a dict with ``role`` (``marker``, ``truth``,
+``cells``, ``explain``), ``slide`` (path as text) and, for markers, ``marker`` and ``index``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dama.slides.intensity import slide_stats
+from napari_dama.slides.panel import BRAIN7, DEFAULT_COLOURS, Panel, canonical, colour_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from napari_dama.slides.slide import Slide
+
+KEY = "napari_dama"
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def about(layer: Any) -> dict[str, Any]:
+    """Return what DAMA wrote into a layer's metadata, empty for layers of others."""
+    found = layer.metadata.get(KEY, {})
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def layers_of(layers: Iterable[Any], role: str, slide: str | None = None) -> list[Any]:
+    """Return the layers with one role, of one slide when that is given."""
+    return [
+        layer
+        for layer in layers
+        if about(layer).get("role") == role and (slide is None or about(layer).get("slide") == slide)
+    ]
+
+
+def slides_in(layers: Iterable[Any]) -> list[str]:
+    """Return the paths of the slides open in the viewer, each once, in the order of the layers."""
+    return list(dict.fromkeys(about(layer)["slide"] for layer in layers_of(layers, "marker")))
+
+
+def scale_of(pixel_um: float | None) -> dict[str, Any]:
+    """Return napari's ``scale`` and ``units`` for a pixel size; pixels when it is not known."""
+    if pixel_um is None:
+        return {"scale": (1.0, 1.0), "units": ("pixel", "pixel")}
+    return {"scale": (pixel_um, pixel_um), "units": ("um", "um")}
+
+
+def level_arrays(slide: Slide) -> list[Any]:
+    """Return the slide's levels as lazy arrays (C, Y, X), the finest first."""
+    return [slide.lazy(level) for level in range(len(slide.levels))]
+
+
+def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
+    """Return one image layer per marker, nothing read but what the contrast needs.
+
+    Contrast limits are the slide's own intensity statistics (about the 1st and the 99.8th percentile), the same
+    that the analysis normalises with.
+    """
+    stats = slide_stats(slide)
+    arrays = level_arrays(slide)
+    colours = layer_colours(slide.markers)
+    shown = initially_shown(slide.markers, BRAIN7)
+    out: list[LayerData] = []
+    for index, marker in enumerate(slide.markers):
+        data = [array[index] for array in arrays]
+        low, high = float(stats.low[index]), float(stats.high[index])
+        kwargs = {
+            "name": marker,
+            "colormap": colour_ramp(colours[index]),
+            "contrast_limits": (low, high),
+            "blending": "additive",
+            "multiscale": len(data) > 1,
+            "visible": shown[index],
+            "metadata": {KEY: {"role": "marker", "slide": str(path), "marker": marker, "index": index}},
+            **scale_of(slide.pixel_um),
+        }
+        out.append((data if len(data) > 1 else data[0], kwargs, "image"))
+    return out
+
+
+def initially_shown(markers: Sequence[str], panel: Panel, limit: int = 7) -> list[bool]:
+    """Return which markers are visible at first: all of a small panel; of a large one those that a model knows."""
+    if len(markers) <= limit:
+        return [True] * len(markers)
+    known = known_markers(markers, panel)
+    if not any(known):
+        return [index < 3 for index in range(len(markers))]
+    shown = 0
+    out = []
+    for hit in known:
+        out.append(hit and shown < limit)
+        shown += bool(out[-1])
+    return out
+
+
+def known_markers(markers: Sequence[str], panel: Panel) -> list[bool]:
+    """Return for each marker whether a panel has it, under its name or an alias."""
+    names = {canonical(name) for marker in panel.markers for name in (marker.name, *marker.aliases)}
+    return [canonical(marker) in names for marker in markers]
+
+
+def layer_colours(markers: Sequence[str]) -> list[str]:
+    """Return a colour ``#rrggbb`` per marker: its usual one where that is free, else the next that is."""
+    out: list[str] = []
+    for marker in markers:
+        usual = colour_of(marker)
+        free = [colour for colour in DEFAULT_COLOURS if colour not in out]
+        out.append(usual if usual not in out or not free else free[0])
+    return out
+
+
+def colour_ramp(colour: str) -> Any:
+    """Return a napari colormap from black to ``#rrggbb``."""
+    from napari.utils.colormaps import Colormap
+
+    rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return Colormap(colors=np.array([[0, 0, 0, 1], [*rgb, 1]], dtype=np.float32), name=colour)
+
+
+def shown_colour(layer: Any) -> str:
+    """Return the brightest colour of a layer's colormap as ``#rrggbb``."""
+    red, green, blue = (round(float(value) * 255) for value in layer.colormap.colors[-1][:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,162 @@
+"""A result folder as layers: read it, show it on its slide, colour it, and find the cell at a place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap
+from napari_dama.gui.layers import KEY, about, layers_of, scale_of, slides_in
+
+if TYPE_CHECKING:
+    import napari
+    import pandas as pd
+
+    from napari_dama.gui.session import Session
+
+LIVE_LIMIT_PX = 4096 * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResult:
+    """What was read of a result folder.
+
+    Attributes
+    ----------
+    levels : list of arrays
+        Labels (Y, X), lazily, the finest first.
+    bright : dict of str to float
+        Per marker the 98th percentile of the cells' means: what a bright cell has.
+    """
+
+    path: Path
+    cells: pd.DataFrame
+    levels: list[Any]
+    pixel_um: float
+    slide: str
+    colours: dict[str, str]
+    summary: str
+    bright: dict[str, float]
+
+
+def read_result(folder: Path) -> OpenResult:
+    """Read a result folder's table and record; labels stay on disk.
+
+    Raises
+    ------
+    OutputError
+        When the folder is no result.
+    """
+    from napari_dama.predict.result import ResultFolder
+
+    result = ResultFolder.open(folder)
+    cells, run = result.cells(), result.run
+    model = run.get("model", {})
+    means = [column for column in cells.columns if str(column).startswith("mean_")]
+    bright = {
+        str(name)[5:]: float(np.nanpercentile(cells[name], 98)) if len(cells) else 1.0 for name in means
+    }
+    return OpenResult(
+        path=folder,
+        cells=cells,
+        levels=result.label_levels,
+        pixel_um=result.pixel_um,
+        slide=str(run.get("slide", {}).get("path") or ""),
+        colours=dict(zip(model.get("classes", []), model.get("class_colours", []), strict=False)),
+        summary=summary_of(folder, len(cells), run),
+        bright=bright,
+    )
+
+
+def summary_of(folder: Path, count: int, run: dict[str, Any]) -> str:
+    """Say in a few sentences what a result is and what it lacks."""
+    parts = [
+        f"{folder.name}: {count:,} cells".replace(",", " ")
+        + f", found with {run.get('model', {}).get('name', '?')}."
+    ]
+    if run.get("state") != "done":
+        parts.append(
+            f"Not complete: {run.get('tiles_done', 0)} of {run.get('tiles', '?')} tiles ({run.get('state')})."
+        )
+    why = str(run.get("types_why") or "")
+    if why:
+        parts.append(f"No types: {why}.")
+    return " ".join(parts)
+
+
+def add_result(viewer: napari.Viewer, session: Session, result: OpenResult) -> Any:
+    """Show a result as a labels layer exactly on its slide, which is opened when it is not yet; returns the layer."""
+    if result.slide and result.slide not in slides_in(viewer.layers) and Path(result.slide).exists():
+        viewer.open(result.slide, plugin="napari-dama")
+    if session.state.slide == result.slide and session.pixel.pixel_um is None:
+        session.state.channels.pixel_um = result.pixel_um
+    for old in layers_of(viewer.layers, "cells"):
+        if about(old).get("result") == str(result.path):
+            viewer.layers.remove(old)
+    multiscale = len(result.levels) > 1
+    return viewer.add_labels(
+        result.levels if multiscale else result.levels[0],
+        name=f"Cells: {result.path.name}",
+        features=feature_table(result.cells),
+        multiscale=multiscale,
+        opacity=0.6,
+        metadata={KEY: {"role": "cells", "slide": result.slide, "result": str(result.path)}},
+        **scale_of(result.pixel_um),
+    )
+
+
+def colour_result(layer: Any, result: OpenResult, by: str, hidden: frozenset[str]) -> None:
+    """Colour cells by type, without the hidden ones, or each at random."""
+    if by == "instance":
+        layer.colormap = instance_colormap()
+    else:
+        layer.colormap = type_colormap(result.cells, result.colours, hidden=hidden)
+
+
+def live_layer(viewer: napari.Viewer, session: Session, folder: Path) -> Any:
+    """Return a layer that reads the labels of a running analysis; None for a slide too large to show without its levels."""
+    from napari_dama.predict.labels import LabelImage
+    from napari_dama.predict.record import LABELS
+
+    slide = session.slide
+    if slide is None or slide.shape[1] * slide.shape[2] > LIVE_LIMIT_PX or not (folder / LABELS).exists():
+        return None
+    return viewer.add_labels(
+        LabelImage.open(folder / LABELS, mode="r").levels[0],
+        name="Cells so far",
+        opacity=0.6,
+        metadata={KEY: {"role": "live", "slide": session.state.slide}},
+        **scale_of(session.pixel.pixel_um),
+    )
+
+
+def label_at(layer: Any, position: tuple[float, ...]) -> int:
+    """Return the label that is shown at a position in world coordinates, 0 for none."""
+    value = layer.get_value(position, world=True)
+    if isinstance(value, tuple):  # multiscale: (level, label)
+        value = value[1]
+    return int(value or 0)
+
+
+def mark_cell(viewer: napari.Viewer, layer: Any, result: OpenResult, label: int) -> None:
+    """Draw a ring around a cell; there is one ring per viewer."""
+    row = result.cells.loc[result.cells["label"] == label].iloc[0]
+    size = 2.6 * float(np.sqrt(row["area_um2"] / np.pi)) / result.pixel_um + 6
+    for old in layers_of(viewer.layers, "mark"):
+        viewer.layers.remove(old)
+    active = viewer.layers.selection.active
+    viewer.add_points(
+        [[row["y"], row["x"]]],
+        name="Clicked cell",
+        size=size,
+        face_color="transparent",
+        border_color="white",
+        border_width=0.06,
+        metadata={KEY: {"role": "mark", "slide": result.slide}},
+        scale=layer.scale[-2:],
+        units=layer.units[-2:],
+    )
+    viewer.layers.selection.active = active

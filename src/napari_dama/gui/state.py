@@ -1,0 +1,148 @@
+"""What the user wishes, as evented models without Qt: the widgets are thin views of these.
+
+Every model refuses fields that it does not know and checks values when they are set; whoever wants to know of a
+change connects to ``state.events.<field>``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from psygnal import EventedModel
+from pydantic import ConfigDict, Field
+
+RegionKind = Literal["whole", "view", "shape"]
+ColourBy = Literal["type", "instance"]
+ExplainMask = Literal["random", "adaptive"]
+ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
+
+
+class _State(EventedModel):
+    """Base of the models: no unknown fields, values checked when set."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class ChannelsState(_State):
+    """What the user said about the slide's markers.
+
+    Attributes
+    ----------
+    pixel_um : float or None
+        Pixel size typed by the user, um; None when the file's own is used.
+    chosen : dict of str to str
+        Model marker to slide marker; an empty slide marker says *absent on purpose*.
+    """
+
+    pixel_um: float | None = None
+    chosen: dict[str, str] = Field(default_factory=dict)
+
+
+class AnalyseState(_State):
+    """What to analyse, where, and where to put it.
+
+    Attributes
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    region : str
+        Whole slide, the part of the view that is seen, or the selected shape.
+    types : bool
+        Tell cell types when the slide's markers allow it.
+    out : str
+        Result folder; empty for the default beside the slide.
+    """
+
+    device: str = "auto"
+    region: RegionKind = "whole"
+    types: bool = True
+    out: str = ""
+
+
+class ResultsState(_State):
+    """Which result is open and how it is shown.
+
+    Attributes
+    ----------
+    path : str
+        The open result folder, empty when none is.
+    colour_by : str
+        By type, or a random colour per cell.
+    hidden : frozenset of str
+        Types that are not shown.
+    selected : int
+        Label of the cell clicked last, 0 for none.
+    """
+
+    path: str = ""
+    colour_by: ColourBy = "type"
+    hidden: frozenset[str] = frozenset()
+    selected: int = 0
+
+
+class ExplainState(_State):
+    """Where and how the model is asked to fill in what it cannot see.
+
+    Attributes
+    ----------
+    at : tuple of float or None
+        Centre (y, x) of the crop, level-0 pixels of the slide.
+    mask_ratio, overlap_ratio : float
+        Share of patches hidden; share of the visible patches that both masks have in common.
+    seed : int
+        Number of the random mask.
+    mask, show : str
+        Which of the explanation's layers are visible.
+    """
+
+    at: tuple[float, float] | None = None
+    mask_ratio: float = Field(default=0.8, ge=0.5, le=0.95)
+    overlap_ratio: float = Field(default=0.5, ge=0.0, le=1.0)
+    seed: int = Field(default=0, ge=0)
+    mask: ExplainMask = "random"
+    show: ExplainShow = "filled"
+
+
+class TrainState(_State):
+    """Settings of a training run that is started from the window.
+
+    Attributes
+    ----------
+    kind : str
+        ``pretrain`` (no labels needed), ``types`` or ``segments`` (fine-tuning).
+    init : str
+        Name of the model to start from, or ``random``.
+    data : str
+        Crop store or folder of labelled slides; empty: crops of the open slide are made first.
+    job : str
+        Job folder that is watched, empty when none is.
+    """
+
+    kind: Literal["pretrain", "types", "segments"] = "pretrain"
+    init: str = "random"
+    epochs: int = Field(default=20, ge=1)
+    max_steps: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    seed: int = Field(default=0, ge=0)
+    data: str = ""
+    job: str = ""
+
+
+class DamaState(_State):
+    """Everything the dock knows.
+
+    Attributes
+    ----------
+    slide : str
+        Path of the slide that the dock works on, empty when none is open.
+    model : str
+        Name of the model on the shelf.
+    """
+
+    slide: str = ""
+    model: str = ""
+    channels: ChannelsState = Field(default_factory=ChannelsState)
+    analyse: AnalyseState = Field(default_factory=AnalyseState)
+    results: ResultsState = Field(default_factory=ResultsState)
+    explain: ExplainState = Field(default_factory=ExplainState)
+    train: TrainState = Field(default_factory=TrainState)

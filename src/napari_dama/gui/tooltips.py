@@ -1,0 +1,69 @@
+"""Every tooltip of the window, in one place."""
+
+from __future__ import annotations
+
+DETAILS = "Show the traceback, to copy into a bug report."
+DISMISS = "Hide this message."
+
+SLIDE = "The slide that DAMA works on. Open one with File > Open, or drop it on the window."
+MODEL = "The model that finds cells and tells their types. Hover an entry for what it was trained on."
+
+SHOW_MARKER = "Show or hide this marker."
+COLOUR = "Choose this marker's colour."
+CONTRAST = "Darkest and brightest value shown. This changes the picture only: the analysis scales each marker by itself."
+FEEDS = (
+    "The model's channel that this marker feeds. 'not used' keeps it out of the model; it is still measured."
+)
+HOW = "How this marker was matched to the model's channel."
+PIXEL_SIZE = "Width of one pixel in micrometres. Cells are resized by it, so a wrong value finds wrong cells."
+SHOW_ALL = "Show every marker."
+SHOW_USED = "Show only the markers that feed the model."
+RESET_MAP = "Forget your choices and match the markers by their names again."
+
+DEVICE = "Where the model runs. 'auto' takes a graphics card when there is one."
+REGION_WHOLE = "Analyse the whole slide."
+REGION_VIEW = "Analyse the part of the slide that the window shows now."
+REGION_SHAPE = (
+    "Analyse the box around the selected shape (add a Shapes layer, draw a rectangle, keep it selected)."
+)
+TYPES = "Tell each cell's type, when the slide has the markers that the types rest on."
+OUT = "Folder that the result is written to. It must not exist yet: nothing is ever overwritten."
+BROWSE = "Choose another folder."
+RUN = "Find every cell, measure it, and tell its type."
+CANCEL = "Stop after the piece that is being worked on. What is finished is kept."
+
+OPEN_RESULT = "Open the folder that an earlier analysis wrote."
+COLOUR_BY_TYPE = "Give every cell the colour of its type."
+COLOUR_BY_INSTANCE = "Give every cell a colour of its own, to see where one ends and the next begins."
+OUTLINES = "Draw outlines only, so that the markers stay visible inside the cells."
+LEGEND = "Click a type to hide or show its cells."
+CELL = "Click a cell in the picture to see what the model makes of it."
+
+EXPLAIN_CELL = "Explain the cell that was clicked last."
+EXPLAIN_CENTRE = "Explain the spot in the middle of the view."
+MASK_RATIO = "Share of the crop that is hidden from the model. DAMA was trained with 80 %."
+OVERLAP_RATIO = "Of the pieces that the model sees, the share that both masks have in common."
+ANOTHER_MASK = "Hide other pieces of the same crop."
+EXPLAIN_SHOW = "Which of the explanation's layers are visible."
+EXPLAIN_CLEAR = "Remove the explanation's layers."
+
+TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
+TRAIN_DATA = (
+    "A crop store, or a folder of slides with outlined cells. Leave empty to cut crops from the open slides."
+)
+TRAIN_INIT = "Start from a model of the shelf, or from nothing."
+TRAIN_EPOCHS = "How often every cell is seen."
+TRAIN_STEPS = "Stop after this many steps, even within an epoch. 0: no limit."
+TRAIN_BATCH = "Cells per step. Lower it when memory runs out."
+TRAIN_SEED = "The same seed gives the same run on a CPU."
+TRAIN_START = "Start training in a process of its own: it goes on when this window is closed."
+TRAIN_STOP = "Save a checkpoint and stop. The job can be resumed later."
+TRAIN_WATCH = "Watch a job that runs already, or has run."
+TRAIN_USE = "Take the finished model for the Analyse tab."
+FIND_DEVICES = "Look for graphics cards and show how much memory is free (takes a few seconds)."
+EXPLAIN_MASK = "The random mask, or the adaptive mask that follows from the random mask's errors."
+EXPLAIN_HONEST = (
+    "Each filled-in piece gets the true mean and spread of its place, as in the figures of the literature: compare shapes, "
+    "not brightness. The error counts hidden pieces only."
+)
+TRAIN_BROWSE = "Choose a crop store, or a folder of slides with outlined cells."

@@ -1,0 +1,72 @@
+"""One piece of work in a thread of its own, so that the window never blocks.
+
+The function gets ``progress`` (call it with anything) and ``stop`` (true once the user cancelled) and runs outside
+Qt's thread; the three signals arrive in Qt's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from qtpy.QtCore import QObject
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+
+Report = Callable[[Any], None]
+Stop = Callable[[], bool]
+Task = Callable[[Report, Stop], Any]
+
+
+class Work(QObject):
+    """Run a function in a thread and tell Qt of its progress, result or error.
+
+    Signals
+    -------
+    progressed(object), finished(object), failed(object)
+        What the function reported; what it returned; the exception that it raised.
+    """
+
+    progressed = QtSignal(object)
+    finished = QtSignal(object)
+    failed = QtSignal(object)
+
+    def __init__(self, task: Task, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._task = task
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="napari-dama-work", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the function to stop at its next chance."""
+        self._stop.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user asked to stop."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the thread's end; False when it still runs afterwards."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        # the window may be gone when the thread has something to say: Qt then raises RuntimeError
+        try:
+            result = self._task(self._report, self._stop.is_set)
+        except Exception as error:  # everything is shown in the window
+            with suppress(RuntimeError):
+                self.failed.emit(error)
+        else:
+            with suppress(RuntimeError):
+                self.finished.emit(result)
+
+    def _report(self, what: Any) -> None:
+        with suppress(RuntimeError):
+            self.progressed.emit(what)
