@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,8 @@ from napari_dama.simulate import TYPE_COLOURS, TYPES
 from napari_dama.slides.panel import BRAIN7
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_dama.models.card import Task
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_dama.cells.augment import NO_VARIATION, Variation, prepare
-from napari_dama.cells.store import CropStore
 from napari_dama.errors import StoreError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_dama.cells.store import CropStore
 
 
 @dataclass(frozen=True, slots=True)

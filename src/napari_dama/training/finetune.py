@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -18,6 +17,8 @@ from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, 
 from napari_dama.training.pretrain import load_matching
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_dama.models.card import Card
     from napari_dama.training.settings import FinetuneSettings
 

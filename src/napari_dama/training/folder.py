@@ -13,8 +13,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_dama.errors import OutputError, SettingsError, StoreError
-from napari_dama.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_dama.training.settings import RunSettings
 
 STOP = "stop"
 

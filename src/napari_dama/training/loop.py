@@ -10,18 +10,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from napari_dama.errors import DamaError, Interrupted
 from napari_dama.models.precision import fastest_precision
-from napari_dama.nets.dama import Losses
 from napari_dama.predict.device import pick_device
 from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
 from napari_dama.training.optimiser import make_optimiser, rate_at
-from napari_dama.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from napari_dama.nets.dama import Losses
+    from napari_dama.training.settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)

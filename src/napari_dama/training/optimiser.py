@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from napari_dama.training.settings import RunSettings
+if TYPE_CHECKING:
+    from napari_dama.training.settings import RunSettings
 
 
 def rate_at(step: int, steps: int, *, peak: float, floor: float, warmup: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from napari_dama.nets.mae import Mae
 from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
-from napari_dama.training.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from napari_dama.training.settings import PretrainSettings
 
 VARIATION = Variation(zoom=(0.8, 1.35), shift=0.1, gain=0.1, gamma=0.1, noise=0.0, drop_marker=0.1)
 """Pretraining varies geometry widely and intensity little: patches are normalised by themselves anyway."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +23,10 @@ from napari_dama.slides.slide import open_slide
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
 
