@@ -82,7 +82,7 @@ def plan_axes(
     for letter, length in zip(letters, shape, strict=True):
         if letter not in "CYX" and length > 1:
             name = _WORDS.get(letter, f"planes along axis {letter}")
-            other = letters.translate(str.maketrans({letter: "C", "C": "Z" if letter != "T" else "T"}))
+            other = letters.translate(str.maketrans(letter + "C", "C" + (letter if letter in "ZT" else "Z")))
             notes.append(
                 f"The slide has {length} {name}; the first is taken. If they are the markers, say so with axes='{other}'."
             )
@@ -122,7 +122,7 @@ def _as_chosen(chosen: str, shape: tuple[int, ...], what: str) -> AxesPlan:
             f"axes={chosen!r} is no description of axes: one letter for each, with Y and X, for example 'CYX' or 'ZCYX'."
         )
     if len(letters) > len(shape):  # axes of length 1 are not stored by every format
-        for letter in "TZC":
+        for letter in "TZC" if len(shape) == 2 else "TZ":
             if len(letters) > len(shape):
                 letters = letters.replace(letter, "")
     if len(letters) != len(shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import dask.array as da
@@ -65,8 +66,9 @@ class LeveledSlide:
         self.markers = tuple(markers)
         self.pixel_um = pixel_um
         self.notes = tuple(dict.fromkeys([*notes, *_one_channel(self.shape[0], self.markers)]))
-        self._on_close = on_close
         self._closed = False
+        # A slide that nobody closed lets go of its file when it is forgotten.
+        self._release = weakref.finalize(self, on_close) if on_close is not None else None
 
     @property
     def levels(self) -> tuple[tuple[int, int], ...]:
@@ -127,20 +129,21 @@ class LeveledSlide:
         """Give a dask array (C, Y, X) that reads its chunks, aligned with the file's tiles, when they are needed."""
         source = self._level(level)
         chunks = (1, *(_chunk(t, n) for t, n in zip(source.tile, source.shape[1:], strict=True)))
-        return da.from_array(
+        pixels: da.Array = da.from_array(  # type: ignore[no-untyped-call]
             _Indexable(self, level),
             chunks=chunks,
             name=f"slide-{uuid.uuid4().hex}",
             meta=np.empty((0, 0, 0), source.dtype),
             fancy=False,
         )
+        return pixels
 
     def close(self) -> None:
         """Let go of the file; reading fails afterwards. Closing twice is fine."""
         if not self._closed:
             self._closed = True
-            if self._on_close is not None:
-                self._on_close()
+            if self._release is not None:
+                self._release()
 
     def _level(self, level: int) -> Level:
         if not 0 <= level < len(self._levels):

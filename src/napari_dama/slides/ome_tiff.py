@@ -94,7 +94,7 @@ def _open_file(path: Path) -> tifffile.TiffFile:
 
 def _open_owner(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffFile:
     """Follow a file of an OME set that only holds pixels to the one that describes the set."""
-    root = ElementTree.fromstring(tif.ome_metadata)
+    root = ElementTree.fromstring(tif.ome_metadata or "")
     link = next((element for element in root if str(element.tag).endswith("BinaryOnly")), None)
     if link is None:
         return tif

@@ -84,7 +84,7 @@ def _weights(length: int, count: int, start: float, step: float) -> Any:
     """Give a sparse (count, length) matrix of weights, rows summing to 1; None where nothing changes."""
     if count == length and step == 1.0 and start == 0.0:
         return None
-    left = start + np.arange(count) * step
+    left = start + np.arange(count, dtype=np.float64) * step
     if step > AREA_FROM:
         index, weight = _area(left, step)
     else:

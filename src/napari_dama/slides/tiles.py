@@ -77,7 +77,7 @@ def tile_grid(
         raise SettingsError(
             f"The region {region} lies outside of the slide, which has {whole.height} rows and {whole.width} columns."
         )
-    tiles = []
+    tiles: list[Tile] = []
     for y in range(area.y0, area.y1, tile_px):
         for x in range(area.x0, area.x1, tile_px):
             core = Region(y, min(y + tile_px, area.y1), x, min(x + tile_px, area.x1))
