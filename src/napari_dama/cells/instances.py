@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def inner_edges(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -73,7 +77,7 @@ def instances_from_maps(
     if not mask.any():
         return nothing
     smooth = ndimage.gaussian_filter(distance.astype(np.float32), 0.35 / pixel_um)
-    peaks = peak_local_max(
+    peaks = peak_local_max(  # type: ignore[no-untyped-call]
         smooth,
         min_distance=max(1, round(seed_spacing_um / pixel_um)),
         threshold_abs=seed_height,
@@ -85,7 +89,7 @@ def instances_from_maps(
         return nothing
     seeds = np.zeros(mask.shape, np.int32)
     seeds[peaks[:, 0], peaks[:, 1]] = np.arange(1, len(peaks) + 1)
-    labels = watershed(-smooth, seeds, mask=mask).astype(np.int32)
+    labels = watershed(-smooth, seeds, mask=mask).astype(np.int32)  # type: ignore[no-untyped-call]
     heights = np.concatenate([[0], smooth[peaks[:, 0], peaks[:, 1]]]).astype(np.float32)
     labels, heights = _join_shallow(labels, smooth, heights, saddle)
     area = np.bincount(labels.ravel(), minlength=len(heights))

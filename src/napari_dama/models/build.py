@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from napari_dama.errors import OutputError
 from napari_dama.models.card import CARD, WEIGHTS, Architecture, Card
@@ -46,7 +47,7 @@ def new_model(card: Card, *, seed: int = 0, device: str = "cpu") -> Model:
     """A model with random weights that follow from ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = {task: build_part(card, task) for task in card.tasks}
+        parts: dict[str, nn.Module] = {task: build_part(card, task) for task in card.tasks}
     return Model(card, parts, device=device)
 
 

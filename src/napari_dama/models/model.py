@@ -74,7 +74,7 @@ class Model:
         self.device = torch.device(device)
         self.parts = {name: part.eval().requires_grad_(False).to(self.device) for name, part in parts.items()}
         for part in self.parts.values():
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            part.to(memory_format=torch.channels_last)
         self.precision = fastest_precision(self.device) if precision == "auto" else precision
 
     @classmethod
@@ -95,7 +95,7 @@ class Model:
             raise ModelError(f"{card.path} has a card but no {WEIGHTS}") from error
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file} is damaged or no safetensors file: {error}") from error
-        parts = {}
+        parts: dict[str, nn.Module] = {}
         for task in card.tasks:
             part = build_part(card, task)
             load_part(part, state, task, where=str(file))

@@ -49,6 +49,8 @@ class View:
 class MaskedAutoencoder(nn.Module):
     """Encoder and decoder; one of DAMA's two networks."""
 
+    positions: Tensor
+
     def __init__(self, encoder: EncoderSpec, decoder: DecoderSpec) -> None:
         super().__init__()
         self.spec = decoder

@@ -7,10 +7,10 @@ into windows of the size it was pretrained on (dense prediction), so that cost g
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,7 +75,7 @@ def patchify(x: Tensor, patch_px: int) -> Tensor:
     return x.reshape(n, (h // p) * (w // p), p * p * c)
 
 
-class Encoder(VisionTransformer):  # type: ignore[misc]
+class Encoder(VisionTransformer):
     """ViT over (N, C, image_px, image_px) crops; parameter names are timm's, so that checkpoints travel.
 
     Examples
@@ -84,6 +84,9 @@ class Encoder(VisionTransformer):  # type: ignore[misc]
     >>> encoder(torch.zeros(2, 7, 128, 128)).shape
     torch.Size([2, 65, 192])
     """
+
+    pos_embed: nn.Parameter
+    cls_token: nn.Parameter
 
     def __init__(self, spec: EncoderSpec) -> None:
         width, depth, heads = SIZES[spec.size]
@@ -103,7 +106,7 @@ class Encoder(VisionTransformer):  # type: ignore[misc]
             self.pos_embed[:, 1:] = sincos_positions(width, spec.grid)
             self.pos_embed[:, :1] = 0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no attention masks here
         """All tokens of crops (N, C, H, W): (N, 1 + L, D), class token first."""
         return self.encode(self.embed(x))
 
@@ -139,7 +142,7 @@ class Encoder(VisionTransformer):  # type: ignore[misc]
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         x = torch.cat([first, tokens], dim=1)  # (N, 1 + T, D)
         total: Tensor | None = None
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast("list[Block]", list(self.blocks))):
             x = x + block.drop_path1(block.ls1(block.attn(block.norm1(x))))
             change = block.ls2(block.mlp(block.norm2(x)))
             x = x + block.drop_path2(change)
@@ -159,7 +162,7 @@ class Encoder(VisionTransformer):  # type: ignore[misc]
             raise ValueError(f"a tile of {h} x {w} px is not a multiple of the window of {side} px")
         rows, columns = h // side, w // side
         windows = x.reshape(n, c, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
-        tokens = self(windows.reshape(-1, c, side, side))[:, 1:]  # (N * rows * columns, L, D)
+        tokens: Tensor = self(windows.reshape(-1, c, side, side))[:, 1:]  # (N * rows * columns, L, D)
         maps = tokens.reshape(n, rows, columns, grid, grid, -1).permute(0, 5, 1, 3, 2, 4)
         return maps.reshape(n, -1, rows * grid, columns * grid)
 

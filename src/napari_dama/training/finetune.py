@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def starting_model(settings: FinetuneSettings, classes: list[str], colours: list[str]) -> Model:
     """The parent with a fresh or matching network for the task.
 
-    The network of the task starts from the parent's own one where classes and shapes allow, else from the parent's pretrained
-    encoder. The parent's other networks are kept, so that the finished model still does what the parent did.
+    The network of the task starts from the parent's own one where classes and shapes allow, else from the parent's
+    pretrained encoder. The parent's other networks are kept, so that the finished model still does what the parent did.
     """
     parent = None if settings.init == "random" else load_model(settings.init)
     if parent is None:
@@ -77,7 +77,7 @@ def set_drop_path(module: nn.Module, rate: float) -> None:
     encoder = getattr(module, "encoder", None)
     if encoder is None:
         return
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     blocks = encoder.blocks
     for index, block in enumerate(blocks):

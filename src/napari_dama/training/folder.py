@@ -1,8 +1,8 @@
 """The folder of a training run: settings, status, metrics, events and checkpoints, all plain files.
 
-``job.yaml`` all settings; ``metrics.csv`` one row per logged step; ``events.jsonl`` typed records; ``status.json`` the present
-state; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file named ``stop`` asks the run to
-checkpoint and end.
+``job.yaml`` all settings; ``metrics.csv`` one row per logged step; ``events.jsonl`` typed records; ``status.json`` the
+present state; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file named ``stop`` asks
+the run to checkpoint and end.
 """
 
 from __future__ import annotations

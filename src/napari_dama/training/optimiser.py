@@ -27,8 +27,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for AdamW: no weight decay on biases, norms and tokens; earlier encoder layers learn more slowly.
 
-    Layer ``i`` of an encoder of ``n`` blocks has the rate ``layer_decay ** (n + 1 - i)`` (Clark et al. 2020; BEiT); what lies
-    outside the encoder learns at the full rate. Each group carries its factor as ``scale``.
+    Layer ``i`` of an encoder of ``n`` blocks has the rate ``layer_decay ** (n + 1 - i)`` (Clark et al. 2020; BEiT); what
+    lies outside the encoder learns at the full rate. Each group carries its factor as ``scale``.
     """
     depth = 1 + max(
         (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
@@ -135,7 +135,7 @@ class SegmentTask:
         part = self.model.parts["segments"]
         assert isinstance(part, DenseSegmenter)
         set_drop_path(part, settings.drop_path)
-        self.module = part.requires_grad_(True)
+        self.module: nn.Module = part.requires_grad_(True)
         if settings.freeze_encoder and part.encoder is not None:
             part.encoder.requires_grad_(False)
         facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})

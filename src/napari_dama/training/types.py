@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
+from torch import nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation
@@ -52,7 +53,7 @@ class TypeTask:
         part = self.model.parts["types"]
         assert isinstance(part, TypeClassifier)
         set_drop_path(part, settings.drop_path)
-        self.module = part.requires_grad_(True)
+        self.module: nn.Module = part.requires_grad_(True)
         if settings.freeze_encoder:
             part.encoder.requires_grad_(False)
         number = {name: index for index, name in enumerate(self.classes)}
