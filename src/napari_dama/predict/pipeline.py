@@ -18,7 +18,7 @@ from napari_dama.slides.region import Region
 from napari_dama.slides.tiles import is_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -67,7 +67,8 @@ class LoadedTile:
 class Pipeline:
     """Everything that does not change from tile to tile.
 
-    ``stats`` are those of all markers of the slide, in the slide's order.
+    ``stats`` are those of all markers of the slide, in the slide's order. ``check`` is called between batches and may
+    raise to end the work.
     """
 
     slide: Slide
@@ -76,6 +77,7 @@ class Pipeline:
     model: Model
     grid: ModelGrid
     stages: Stages = field(default_factory=Stages)
+    check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         indices = self.channels.indices
@@ -168,13 +170,13 @@ class Pipeline:
             return np.zeros((len(centres), len(self.model.card.classes)), np.float32)
         with self.stages.time("types"):
             model = loaded.work.model
-            places = np.floor((centres + 0.5) * self.grid.scale).astype(np.int64) - [model.y0, model.x0]
-            found = [
-                self.model.type_probabilities(torch.from_numpy(cut_crops(loaded.pixels, part, side)))
-                .cpu()
-                .numpy()
-                for part in np.array_split(places, ceil(len(places) / CROP_BATCH))
-            ]
+            origin = np.array([model.y0, model.x0], np.int64)
+            places: NDArray[np.int64] = np.floor((centres + 0.5) * self.grid.scale).astype(np.int64) - origin
+            found = []
+            for start in range(0, len(places), CROP_BATCH):
+                self.check()
+                crops = cut_crops(loaded.pixels, places[start : start + CROP_BATCH], side)
+                found.append(self.model.type_probabilities(torch.from_numpy(crops)).cpu().numpy())
             return np.concatenate(found)
 
 

@@ -88,6 +88,7 @@ def run_tiles(
         if stop is not None and stop():
             raise Stopped("stopped")
 
+    pipeline.check = check
     check()
     with closing(read_ahead(pipeline, tiles)) as coming:
         for loaded in coming:

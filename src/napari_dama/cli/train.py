@@ -1,0 +1,207 @@
+"""pretrain and finetune: one file of settings is one run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from napari_dama.cli.console import (
+    GreedyCommand,
+    Json,
+    Overwrite,
+    Reporter,
+    print_facts,
+    print_json,
+    stop_on_interrupt,
+)
+from napari_dama.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_dama.training.settings import RunSettings
+
+S = TypeVar("S", bound="RunSettings")
+Job = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the run: settings, metrics, checkpoints, model.")
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Settings as key=value: size, epochs, max_steps, batch_size, lr, seed, device, ..."
+    ),
+]
+Init = Annotated[str | None, typer.Option(help="A model to start from, or random.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Run in a process of its own that outlives this terminal.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(cls=GreedyCommand)(pretrain)
+    app.command(cls=GreedyCommand)(finetune)
+
+
+def pretrain(
+    out: Job,
+    crops: Annotated[Path | None, typer.Option(help="The crop store (napari-dama crops).")] = None,
+    method: Annotated[str | None, typer.Option(help="dama, dama-random or mae.")] = None,
+    pairs: Pairs = None,
+    init: Init = None,
+    settings: Annotated[Path | None, typer.Option(help="A job.yaml to take all settings from.")] = None,
+    detach: Detach = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Teach an encoder on crops without labels.
+
+    Ctrl-C writes a checkpoint; --resume continues from it (with the settings in JOB, if none are given).
+
+    For example:
+
+      napari-dama pretrain --crops store -o job --set epochs=50 --set batch_size=128
+
+      napari-dama pretrain --crops store -o job --method mae --set max_steps=500 --detach
+
+      napari-dama pretrain -o job --resume
+    """
+    from napari_dama.training.settings import PretrainSettings
+
+    given = {"crops": crops, "method": method, "init": init}
+    wanted = _settings(PretrainSettings, out, given, pairs, settings, resume=resume)
+
+    def run(**options: Any) -> dict[str, float]:
+        from napari_dama.training.pretrain import pretrain as train
+
+        return train(wanted, **options)
+
+    _run("pretrain", wanted, run, detach=detach, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def finetune(
+    out: Job,
+    task: Annotated[str | None, typer.Option(help="types or segments.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="types: a crop store with types. segments: folders of NAME.ome.tif with NAME_cells.tif."
+        ),
+    ] = None,
+    pairs: Pairs = None,
+    init: Init = None,
+    settings: Annotated[Path | None, typer.Option(help="A job.yaml to take all settings from.")] = None,
+    detach: Detach = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Teach a model cell types or outlines from labelled data.
+
+    Ctrl-C writes a checkpoint; --resume continues from it (with the settings in JOB, if none are given).
+
+    For example:
+
+      napari-dama finetune --task types --data store -o types_job --init job/model
+
+      napari-dama finetune --task segments --data demo -o segments_job --set epochs=20 --set lr=1e-3
+    """
+    from napari_dama.training.settings import FinetuneSettings
+
+    given = {"task": task, "data": data or None, "init": init}
+    wanted = _settings(FinetuneSettings, out, given, pairs, settings, resume=resume)
+
+    def run(**options: Any) -> dict[str, float]:
+        from napari_dama.training.finetune import finetune as train
+
+        return train(wanted, **options)
+
+    _run("finetune", wanted, run, detach=detach, resume=resume, overwrite=overwrite, as_json=as_json)
+
+
+def _settings(
+    kind: type[S],
+    out: Path,
+    given: dict[str, Any],
+    pairs: list[str] | None,
+    file: Path | None,
+    *,
+    resume: bool,
+) -> S:
+    """Settings from a file (the job's own when it is resumed), with what the command line says on top."""
+    from napari_dama.training.settings import checked
+
+    named = {key: value for key, value in given.items() if value is not None}
+    if file is None and resume and (out / "job.yaml").is_file():
+        file = out / "job.yaml"
+    if file is not None:
+        raw = kind.from_file(file).model_dump()
+        found = checked(kind, {**raw, **named, "out": out}, where="settings")
+    else:
+        required = {name for name, field in kind.model_fields.items() if field.is_required()} - {"out"}
+        missing = sorted(required - set(named))
+        if missing:
+            raise SettingsError(
+                f"{', '.join('--' + name for name in missing)} is missing; --help shows examples"
+            )
+        found = checked(kind, {**named, "out": out}, where="settings")
+    return found.with_overrides(pairs or [])
+
+
+def _run(
+    command: str,
+    settings: RunSettings,
+    train: Callable[..., dict[str, float]],
+    *,
+    detach: bool,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    if resume and overwrite:
+        raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
+    if detach:
+        facts: dict[str, Any] = _detach(command, settings, resume=resume, overwrite=overwrite)
+    else:
+        with Reporter() as reporter, stop_on_interrupt() as stop:
+
+            def tell(now: Any) -> None:
+                loss, rate = f"loss {now.loss:.4g}", f"{now.images_per_s:.0f} images/s"
+                reporter.show("step", now.step, now.steps, loss, rate, left_s=now.eta_s)
+
+            metrics = train(resume=resume, overwrite=overwrite, progress=tell, stop=stop)
+        facts = {"job": str(settings.out), "model": str(settings.out / "model"), **metrics}
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+
+
+def _detach(command: str, settings: RunSettings, *, resume: bool, overwrite: bool) -> dict[str, Any]:
+    """Begin the run's folder here, so that mistakes show at once, and leave the work to another process."""
+    from napari_dama.training.folder import RunFolder
+
+    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    words = [sys.executable, "-m", "napari_dama", command, "-o", str(run.path.absolute())]
+    words += ["--settings", str((run.path / "job.yaml").absolute()), "--resume"]
+    options: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        options = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
+    with (run.path / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, close_fds=True, **options
+        )
+    run.status(state="starting", pid=process.pid)
+    process.returncode = 0  # it is meant to outlive this one: no warning that it still runs
+    return {
+        "job": str(run.path),
+        "process": process.pid,
+        "log": str(run.path / "log.txt"),
+        "stop": f"make a file named stop in {run.path}",
+    }
