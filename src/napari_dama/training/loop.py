@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -101,27 +101,53 @@ def run_training(
         If the loss is no longer a number; the last good checkpoint is kept.
     """
     module = task.module.to(device)
-    precision = fastest_precision(device) if settings.precision == "auto" else settings.precision
+    held = run.load_checkpoint("last")
+    precision = _precision(settings, device, held[1] if held else {})
     steps = total_steps(settings, task.samples)
     per_epoch = max(1, task.samples // settings.batch_size)
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     peak = settings.lr * settings.batch_size / 256
-    first, best = _resume(run, module, optimiser)
+    first, best = _resume(run, held, module, optimiser)
+    sums, summed = _unlogged(held, device)
+    if held is not None and held[1].get("scaler"):
+        scaler.load_state_dict(held[1]["scaler"])
+    loss = math.nan
     run.event("started", step=first, steps=steps, device=str(device), precision=precision)
     began = saved = time.monotonic()
-    sums: dict[str, Tensor] = {}
-    summed, loss = 0, math.nan
 
     def checkpoint(done: int) -> None:
-        tensors = {f"module.{k}": v for k, v in module.state_dict().items()} | optimiser_tensors(optimiser)
-        run.save_checkpoint("last", tensors, {"step": done, "best": best})
+        state = module.state_dict()
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise fail(done, "weights are")
+        tensors = {f"module.{k}": v for k, v in state.items()} | optimiser_tensors(optimiser)
+        tensors |= {f"sums.{name}": value for name, value in sums.items()}
+        run.save_checkpoint(
+            "last",
+            tensors,
+            {
+                "step": done,
+                "best": best,
+                "summed": summed,
+                "device": device.type,
+                "precision": precision,
+                "scaler": scaler.state_dict(),
+            },
+        )
+
+    def fail(done: int, what: str) -> DamaError:
+        run.status(**facts(done, "failed"))
+        run.event("failed", step=done, why=f"{what} no longer a number")
+        return DamaError(
+            f"the {what} no longer a number at step {done}; the last good checkpoint is kept in "
+            f"{run.path}. Try a lower lr (now {settings.lr}) or precision=float32."
+        )
 
     def facts(done: int, state: str) -> dict[str, object]:
         seconds = max(time.monotonic() - began, 1e-6)
         rate = (done - first) * settings.batch_size / seconds
         eta = (steps - done) * settings.batch_size / rate if rate > 0 else None
-        shown = None if math.isnan(loss) else loss
+        shown = loss if math.isfinite(loss) else None
         return {
             "state": state,
             "step": done,
@@ -161,12 +187,7 @@ def run_training(
             means = {name: float(value) / summed for name, value in sums.items()}
             sums, summed, loss = {}, 0, means["loss"]
             if not math.isfinite(loss):
-                run.status(**facts(done, "failed"))
-                run.event("failed", step=done, why="loss is no number")
-                raise DamaError(
-                    f"the loss is no longer a number at step {done}; the last good checkpoint is kept in "
-                    f"{run.path}. Try a lower lr (now {settings.lr}) or precision=float32."
-                )
+                raise fail(done, "loss is")
             run.metrics({"step": done, "epoch": done // per_epoch, **means, "lr": rate})
             run.status(**facts(done, "running"))
             if progress is not None:
@@ -203,10 +224,36 @@ def _module_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]) -> str:
+    """What the settings say; by itself, what the run began with, else what is quickest here."""
+    if settings.precision != "auto":
+        return settings.precision
+    if held.get("device") == device.type:
+        return str(held["precision"])
+    return fastest_precision(device)
+
+
+def _unlogged(
+    held: tuple[dict[str, Tensor], dict[str, Any]] | None, device: torch.device
+) -> tuple[dict[str, Tensor], int]:
+    """Sums of losses since the last row of ``metrics.csv``, so that the next row is that of a run never stopped."""
+    if held is None:
+        return {}, 0
+    tensors, state = held
+    sums = {
+        name.removeprefix("sums."): value.to(device)
+        for name, value in tensors.items()
+        if name.startswith("sums.")
+    }
+    return sums, int(state.get("summed", 0))
+
+
 def _resume(
-    run: RunFolder, module: nn.Module, optimiser: torch.optim.Optimizer
+    run: RunFolder,
+    found: tuple[dict[str, Tensor], dict[str, Any]] | None,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
 ) -> tuple[int, dict[str, float]]:
-    found = run.load_checkpoint("last")
     if found is None:
         run.forget_after(0)
         return 0, {}
