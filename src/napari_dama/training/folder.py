@@ -130,8 +130,8 @@ class RunFolder:
             )
             write_json(partial / "state.json", facts)
             old = self.path / f"{name}.old"
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
+            if target.exists():  # else a kill left `old` as the only whole one: it stays until the end
+                shutil.rmtree(old, ignore_errors=True)
                 os.replace(target, old)
             os.replace(partial, target)
             shutil.rmtree(old, ignore_errors=True)
