@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ class TypeTask:
         self.model = starting_model(settings, self.classes, colours)
         card = self.model.card
         check_panel(card, self.store.markers, self.store.path)
+        self._one_scale()
         card.training = {**card.training, "types": training_facts(settings, self.store)}
         card.statistics = card.statistics or typical_statistics(self.store)
         part = self.model.parts["types"]
@@ -108,6 +110,17 @@ class TypeTask:
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
         """Write the model."""
         finish_model(self.model, run, metrics, "types")
+
+    def _one_scale(self) -> None:
+        """A fresh model takes the store's crop width; a parent was made for one, and the store must have it."""
+        card, crop_um = self.model.card, self.store.crop_um
+        if self.settings.init == "random":
+            card.crop_um, card.pixel_um = crop_um, crop_um / card.image_px
+        elif not math.isclose(card.crop_um, crop_um, rel_tol=0.01):
+            raise StoreError(
+                f"{self.store.path} holds crops of {crop_um:g} um, {self.settings.init} takes {card.crop_um:g} um; "
+                f"make the store again with --crop-um {card.crop_um:g}"
+            )
 
     def _classes(self) -> list[str]:
         found = list(self.store.types)
