@@ -115,6 +115,8 @@ class Card(BaseModel):
             card = cls.model_validate_json(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ModelError(f"{folder} is no model: it has no {CARD}") from error
+        except OSError as error:
+            raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
         except (ValidationError, UnicodeDecodeError) as error:
             first = (
                 error.errors()[0] if isinstance(error, ValidationError) else {"msg": str(error), "loc": ()}

@@ -42,7 +42,7 @@ def split_rows(store: CropStore, *, share: float, seed: int, rows: NDArray[np.in
     names = np.unique(groups)
     if len(names) > 1:
         order = np.random.default_rng(seed).permutation(len(names))
-        held = set(names[order[: max(1, round(share * len(names)))]])
+        held = set(names[order[: min(max(1, round(share * len(names))), len(names) - 1)]])
         inside = np.array([group in held for group in groups])
         split = Split(rows[~inside], rows[inside], f"{len(held)} of {len(names)} fields of view held out")
     else:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from napari_dama import __version__
 from napari_dama.cells.augment import Variation
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import ModelError
+from napari_dama.errors import DamaError, ModelError
 from napari_dama.models.build import brain_card, save_model
 from napari_dama.models.card import Architecture, Card
 from napari_dama.models.model import Model
@@ -206,7 +206,11 @@ def pretrain(
     device = prepare_device(settings)
     store = CropStore.open(settings.crops)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
-    task = PretrainTask(settings, store, device)
+    try:
+        task = PretrainTask(settings, store, device)
+    except DamaError as error:
+        run.status(state="failed", why=str(error))
+        raise
     run.event(
         "data",
         crops=len(store),

@@ -158,7 +158,8 @@ def checked(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        # a rule over several settings carries its values in its message
+        got = "" if first["type"] == "missing" or not first["loc"] else f", got {first['input']!r}"
         raise SettingsError(f"{where}: {name}: {first['msg']}{got}") from error
 
 
