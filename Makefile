@@ -84,7 +84,7 @@ docs: $(STAMP) ## take the screenshots of the guide again
 site: $(STAMP) ## build the guide as a web site in site/
 	@$(call headline,"mkdocs")
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[docs]"
-	@$(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml
+	@$(BIN)/python -m mkdocs build --strict
 
 clean: ## remove what was built or drawn; the environment stays
 	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
