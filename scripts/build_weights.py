@@ -91,7 +91,7 @@ def main() -> int:
             data = [args.work / ("crops_typed" if stage == "types" else "tissue")]
             init = args.init or str(args.work / "pretrain" / "model")
             settings = FinetuneSettings(task=stage, data=data, out=args.work / stage, init=init)
-            run(finetune, settings.with_overrides([*common, "validate_every=150", *overrides[stage]]))
+            run(finetune, settings.with_overrides([*common, "validate_every=200", *overrides[stage]]))
         else:
             assemble(args.work, args.out)
         print(f"== {stage} done in {time.monotonic() - began:.0f} s", flush=True)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
 from napari_dama.cells.instances import distance_target, instances_from_maps
 from napari_dama.errors import SlideError, StoreError
-from napari_dama.evaluate.match import match_labels
+from napari_dama.evaluate.match import iou_table
 from napari_dama.nets.dama import Losses
 from napari_dama.nets.segmenter import DenseSegmenter, dense_loss
 from napari_dama.slides.intensity import normalise, slide_stats
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
 ZOOM = (0.8, 1.25)
+VALIDATION_PX = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class SegmentTask:
         hits = truths = guesses = 0
         side = self.model.card.image_px
         for field in self.validation:
-            height, width = (min(n, 1024) // side * side for n in field.labels.shape)
+            height, width = (min(n, VALIDATION_PX) // side * side for n in field.labels.shape)
             if not height or not width:
                 continue
             x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
@@ -206,8 +207,7 @@ class SegmentTask:
                 maps = self.module(x).float().sigmoid()[0].cpu().numpy()
             labels, _ = instances_from_maps(maps[0], maps[1], pixel_um=self.model.card.pixel_um)
             truth = relabelled(field.labels[:height, :width])
-            pairs = match_labels(truth, labels, iou=0.5)
-            hits += len(pairs)
+            hits += len(iou_table(truth, labels).matches(0.5)[0])
             truths += int(truth.max())
             guesses += int(labels.max())
         return {
