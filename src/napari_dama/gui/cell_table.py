@@ -153,7 +153,7 @@ def cell_facts(cells: pd.DataFrame, label: int) -> CellFacts | None:
     kind = str(types_of(found)[0])
     lines = []
     if "area_um2" in cells:
-        lines.append(f"Area {row['area_um2']:.0f} um2")
+        lines.append(f"Area {row['area_um2']:.0f} µm²")
     if "score" in cells and np.isfinite(row["score"]):
         lines.append(f"Outline score {row['score']:.2f}")
     return CellFacts(label, float(row["y"]), float(row["x"]), kind, bars, tuple(lines), means)

@@ -40,7 +40,7 @@ class ChannelsTab(Tab):
         pixel = QHBoxLayout()
         pixel.addWidget(QLabel("Pixel size"))
         pixel.addWidget(self.pixel_edit)
-        pixel.addWidget(QLabel("um"))
+        pixel.addWidget(QLabel("µm"))
         self.show_all = narrow(QPushButton("Show all"), tooltips.SHOW_ALL)
         self.show_used = narrow(QPushButton("Show used"), tooltips.SHOW_USED)
         self.reset = narrow(QPushButton("Match again"), tooltips.RESET_MAP)
@@ -101,15 +101,16 @@ class ChannelsTab(Tab):
         say(self.problem, plan.problem)
         say(self.absent, plan.absent_sentence)
         say(self.types, "" if self.session.card is None else self.session.types.reason)
-        say(self.notes, "About this file: " + " ".join(slide.notes) if slide.notes else "")
-        model_markers = [] if self.session.card is None else self.session.card.panel
+        notes = [note for note in slide.notes if "pixel_um" not in note]  # that is what the line above says
+        say(self.notes, "About this file: " + " ".join(notes) if notes else "")
+        model_markers = self.session.panel.names
         by_marker = {row.marker: row for row in plan.rows}
         for row in self.rows:
             if row.marker in by_marker:
                 row.set_plan(by_marker[row.marker], model_markers)
 
     def _on_pixel_typed(self) -> None:
-        text = self.pixel_edit.text().strip().replace(",", ".").removesuffix("um").strip()
+        text = self.pixel_edit.text().strip().replace(",", ".").removesuffix("um").removesuffix("µm").strip()
         slide = self.session.slide
         if slide is None:
             return
@@ -120,7 +121,7 @@ class ChannelsTab(Tab):
                 value = float(text)
             except ValueError:
                 self.pixel_note.setText(
-                    f"'{text}' is no number: type the width of a pixel in um, such as 0.5."
+                    f"'{text}' is no number: type the width of a pixel in µm, such as 0.5."
                 )
                 return
             shown = "" if slide.pixel_um is None else f"{slide.pixel_um:.6g}"

@@ -141,7 +141,7 @@ class DamaDock(QWidget):
             return
         count, height, width = slide.shape
         pixel = self.session.pixel.pixel_um
-        size = "pixel size unknown" if pixel is None else f"{pixel:.4g} um per pixel"
+        size = "pixel size unknown" if pixel is None else f"{pixel:.4g} µm per pixel"
         self.facts.setText(f"{count} markers, {height} x {width} px, {slide.dtype}, {size}")
 
     def _on_slide_chosen(self, index: int) -> None:

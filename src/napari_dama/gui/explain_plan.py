@@ -94,10 +94,10 @@ def sentence(explanation: Explanation) -> str:
     error_1 = _mean(explanation.error_random, first.hidden)
     error_2 = _mean(explanation.error_adaptive, second.hidden)
     return (
-        f"The model saw {seen} of {pieces} pieces of this square of {side_um:.0f} um and filled in the rest. "
+        f"The model saw {seen} of {pieces} pieces of this square of {side_um:.0f} µm and filled in the rest. "
         f"It was most wrong {_where(first.error)} ({float(first.error.max()):.2f}; on average {error_1:.2f}, "
-        f"where 1 is as wrong as plain grey). The adaptive mask then hid the hardest pieces again and showed others, {shared} of them "
-        f"seen both times: {error_2:.2f} on average, {_compare(error_1, error_2)}."
+        f"where 1 is as wrong as plain grey). The adaptive mask then hid the hardest pieces again and showed others, "
+        f"{shared} of them seen both times: {error_2:.2f} on average, {_compare(error_1, error_2)}."
     )
 
 

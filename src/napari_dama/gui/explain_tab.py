@@ -12,7 +12,7 @@ from napari_dama.gui.explain_layers import add_layers, marker_colours, remove_la
 from napari_dama.gui.explain_plan import MASKS, SHOWS, sentence
 from napari_dama.gui.layers import about, layers_of
 from napari_dama.gui.pictures import Pictures
-from napari_dama.gui.place import view_centre
+from napari_dama.gui.place import camera_of, view_centre
 from napari_dama.gui.style import Tab, beside, muted, narrow, say, wrapped
 from napari_dama.gui.work import Report, Stop, Work
 
@@ -167,20 +167,18 @@ class ExplainTab(Tab):
 
     def _centre_view(self) -> None:
         """Move the camera to the crop when it is out of sight."""
-        crop = next(iter(layers_of(self.viewer.layers, "explain")), None)
-        if crop is None:
+        if self.explanation is None:
             return
-        low, high = crop.extent.world
-        centre = self.viewer.camera.center
-        reach = 300 / max(self.viewer.camera.zoom, 1e-9)
-        middle = (low + high)[-2:] / 2
-        if (
-            abs(middle[0] - centre[-2]) > reach
-            or abs(middle[1] - centre[-1]) > reach
-            or self.viewer.camera.zoom * (high - low)[-1] < 80
-        ):
-            self.viewer.camera.center = (*centre[:-2], *middle)
-            self.viewer.camera.zoom = max(self.viewer.camera.zoom, 350 / float((high - low)[-1]))
+        place, side_px = self.explanation.crop_region, self.explanation.input.shape[1]
+        um = self.session.pixel.pixel_um or 1.0
+        side = side_px * place.step_px * um
+        middle = (place.y0 * um + side / 2, place.x0 * um + side / 2)
+        camera = camera_of(self.viewer)
+        y, x = camera.center[-2:]
+        reach = 300 / max(camera.zoom, 1e-9)
+        if camera.zoom * side < 80 or abs(middle[0] - y) > reach or abs(middle[1] - x) > reach:
+            camera.center = (*camera.center[:-2], *middle)
+            camera.zoom = max(camera.zoom, 350 / side)
 
     def _show(self) -> None:
         show_layers(self.viewer, self.state.mask, self.state.show)

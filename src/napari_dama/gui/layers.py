@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from napari_dama.slides.slide import Slide
 
 KEY = "napari_dama"
+# the darkest tenth of a marker's range is camera noise and haze: markers on top of each other would add it up
+SHADE = 0.1
+# a second nuclear stain, in the same places as the first
+QUIET = ("Histones",)
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -58,8 +62,8 @@ def level_arrays(slide: Slide) -> list[Any]:
 def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
     """Return one image layer per marker, nothing read but what the contrast needs.
 
-    Contrast limits are the slide's own intensity statistics (about the 1st and the 99.8th percentile), the same
-    that the analysis normalises with.
+    Contrast limits come from the slide's own intensity statistics (about the 1st and the 99.8th percentile), the same
+    that the analysis normalises with; the dark end is raised a little.
     """
     stats = slide_stats(slide)
     arrays = level_arrays(slide)
@@ -72,7 +76,7 @@ def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
         kwargs = {
             "name": marker,
             "colormap": colour_ramp(colours[index]),
-            "contrast_limits": (low, high),
+            "contrast_limits": (low + SHADE * (high - low), high),
             "blending": "additive",
             "multiscale": len(data) > 1,
             "visible": shown[index],
@@ -84,18 +88,23 @@ def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
 
 
 def initially_shown(markers: Sequence[str], panel: Panel, limit: int = 7) -> list[bool]:
-    """Return which markers are visible at first: all of a small panel; of a large one those that a model knows."""
-    if len(markers) <= limit:
-        return [True] * len(markers)
+    """Return which markers are visible at first.
+
+    Those that the panel has, when these are most of it; else the nuclear marker and the first two others: many densely
+    stained markers on top of each other are white.
+    """
     known = known_markers(markers, panel)
-    if not any(known):
-        return [index < 3 for index in range(len(markers))]
-    shown = 0
-    out = []
-    for hit in known:
-        out.append(hit and shown < limit)
-        shown += bool(out[-1])
-    return out
+    if 2 * sum(known) > len(panel):
+        quiet = known_markers(
+            markers, Panel("", tuple(marker for marker in panel.markers if marker.name in QUIET))
+        )
+        chosen = [index for index, hit in enumerate(known) if hit and not quiet[index]][:limit]
+    else:
+        nuclear = [marker for marker in panel.markers if marker.nuclear]
+        nuclei = known_markers(markers, Panel(panel.name, tuple(nuclear)))
+        first = [index for index, hit in enumerate(nuclei) if hit][:1]
+        chosen = first + [index for index in range(len(markers)) if index not in first][: 3 - len(first)]
+    return [index in chosen for index in range(len(markers))]
 
 
 def known_markers(markers: Sequence[str], panel: Panel) -> list[bool]:

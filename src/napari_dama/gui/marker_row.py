@@ -77,7 +77,7 @@ class MarkerRowWidget(QWidget):
 
     def _range(self) -> tuple[float, float]:
         low, high = self.layer.contrast_limits
-        return min(low, 0.0), high + 1.5 * (high - low)
+        return low - 0.15 * (high - low), high + 0.6 * (high - low)
 
     @property
     def is_used(self) -> bool:

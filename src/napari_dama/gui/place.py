@@ -31,9 +31,15 @@ def view_region(layers: list[Any], shape_yx: tuple[int, int]) -> Region:
     return region_of_box(((y0, y1), (x0, x1)), shape_yx, "What the window shows")
 
 
+def camera_of(viewer: napari.Viewer) -> Any:
+    """Return the viewer's camera, wherever this version of napari keeps it."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
+
+
 def view_centre(viewer: napari.Viewer, layer: Any) -> tuple[float, float]:
     """Return the pixel (y, x) of a slide's layer in the middle of the view."""
-    y, x = layer.world_to_data(_world(viewer, viewer.camera.center[-2:]))[-2:]
+    y, x = layer.world_to_data(_world(viewer, camera_of(viewer).center[-2:]))[-2:]
     return float(y), float(x)
 
 

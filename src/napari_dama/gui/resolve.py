@@ -119,10 +119,10 @@ def resolve_pixel(of_file: float | None, typed: float | None) -> PixelPlan:
     if typed is not None:
         if not 0.01 <= typed <= 50:
             return PixelPlan(
-                None, f"{typed:g} um is no pixel size of a microscope: type a value between 0.01 and 50."
+                None, f"{typed:g} µm is no pixel size of a microscope: type a value between 0.01 and 50."
             )
         if of_file is not None and not math.isclose(of_file, typed, rel_tol=1e-3):
-            return PixelPlan(typed, f"Typed by you; the file says {of_file:.4g} um.")
+            return PixelPlan(typed, f"Typed by you; the file says {of_file:.4g} µm.")
         return PixelPlan(typed, "Typed by you." if of_file is None else "As in the file.")
     if of_file is None:
         return PixelPlan(
@@ -206,7 +206,7 @@ def area_sentence(region: Region, pixel_um: float | None) -> str:
     height, width = region.height * pixel_um, region.width * pixel_um
     if max(height, width) >= 2000:
         return f"{pixels}, {height / 1000:.2f} x {width / 1000:.2f} mm"
-    return f"{pixels}, {height:.0f} x {width:.0f} um"
+    return f"{pixels}, {height:.0f} x {width:.0f} µm"
 
 
 def duration(seconds: float) -> str:

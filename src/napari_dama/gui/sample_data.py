@@ -32,7 +32,7 @@ def write_sample(folder: Path, *, size: int = SIZE_PX, seed: int = SEED) -> Path
     slide = folder / f"sim_normal_{seed:04d}.ome.tif"
     if not truth_of(slide).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_simulated(folder, 1, size, seed, "normal", 16, True, None)
+        write_simulated(folder, 1, size, seed, difficulty="normal", bits=16, overwrite=True)
     return slide
 
 

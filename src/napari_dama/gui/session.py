@@ -17,7 +17,7 @@ from napari_dama.gui.resolve import (
     resolve_types,
 )
 from napari_dama.models.shelf import DEFAULT_MODEL, list_models, load_card
-from napari_dama.slides.panel import BRAIN7
+from napari_dama.slides.panel import BRAIN7, Panel
 from napari_dama.slides.slide import open_slide
 
 if TYPE_CHECKING:
@@ -63,8 +63,12 @@ class Session:
         """How the slide's markers feed the model; None without slide or model."""
         if self.slide is None:
             return None
-        panel = BRAIN7 if self.card is None else self.card.to_panel()
-        return resolve_channels(self.slide.markers, panel, self.state.channels.chosen)
+        return resolve_channels(self.slide.markers, self.panel, self.state.channels.chosen)
+
+    @property
+    def panel(self) -> Panel:
+        """The model's panel; the usual one while no model is chosen."""
+        return BRAIN7 if self.card is None else self.card.to_panel()
 
     @property
     def pixel(self) -> PixelPlan:

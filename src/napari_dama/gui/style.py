@@ -38,6 +38,10 @@ def wrapped(label: AnyLabel) -> AnyLabel:
     """Let a label break its lines instead of widening the dock."""
     label.setWordWrap(True)
     label.setMinimumWidth(40)
+    policy = label.sizePolicy()
+    policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
 

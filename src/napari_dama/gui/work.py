@@ -6,9 +6,11 @@ Qt's thread; the three signals arrive in Qt's thread.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -57,6 +59,7 @@ class Work(QObject):
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        keep_triton_out()
         # the window may be gone when the thread has something to say: Qt then raises RuntimeError
         try:
             result = self._task(self._report, self._stop.is_set)
@@ -70,3 +73,19 @@ class Work(QObject):
     def _report(self, what: Any) -> None:
         with suppress(RuntimeError):
             self.progressed.emit(what)
+
+
+def keep_triton_out() -> None:
+    """Keep torch from loading triton into a process that draws with Mesa on Linux.
+
+    Both bring an LLVM of their own, and the second one to be loaded crashes the window (seen with triton 3.9 and Mesa's
+    software renderer). Nothing here needs triton: torch does without it when it is not there.
+    """
+    if sys.platform != "linux" or "triton" in sys.modules:
+        return
+    try:
+        drawn_by_llvm = "libLLVM" in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    if drawn_by_llvm:
+        sys.modules["triton"] = None  # type: ignore[assignment]

@@ -1,0 +1,189 @@
+"""Take the pictures of the guide: the five tabs on simulated tissue, and a breast tumour from the development images.
+
+Run it on a screen, or without one: ``xvfb-run -a -s "-screen 0 1600x1000x24" python scripts/screenshots.py``. The images of
+breast tissue are left out when ``NAPARI_DAMA_DATA`` (or ``../shared/data``) is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_dama.gui.dock import DamaDock
+from napari_dama.gui.layers import layers_of
+from napari_dama.gui.place import camera_of
+from napari_dama.gui.sample_data import write_sample
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SIZE = (1240, 800)
+LIMIT_BYTES = 400_000
+TAB = {"channels": 0, "analyse": 1, "results": 2, "explain": 3, "train": 4}
+
+
+def settle(seconds: float = 0.6) -> None:
+    """Let Qt and napari draw."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.02)
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 600) -> None:
+    """Let the window work until something is done."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing after {seconds} s")
+        settle(0.1)
+
+
+class Window:
+    """A napari window with the dock, and a slide."""
+
+    def __init__(self, slide: Path, theme: str) -> None:
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = theme
+        self.qt = self.viewer.window._qt_window
+        self.qt.resize(*SIZE)
+        self.viewer.open(str(slide), plugin="napari-dama")
+        area, dock = self.viewer.window.add_plugin_dock_widget("napari-dama", "DAMA")
+        assert isinstance(dock, DamaDock)
+        self.dock = dock
+        self.qt.resizeDocks([area], [330], Qt.Orientation.Horizontal)
+        self.viewer.canvas.overlays.scale_bar.visible = True
+        settle()
+        self.viewer.reset_view()
+
+    def show(self, tab: str) -> None:
+        """Turn to a tab."""
+        self.dock.tabs.setCurrentIndex(TAB[tab])
+        settle()
+
+    def save(self, file: Path) -> None:
+        """Save a picture of the window, in a palette when it is large."""
+        settle()
+        self.qt.grab().save(str(file))
+        if file.stat().st_size > LIMIT_BYTES:
+            from PIL import Image
+
+            picture = Image.open(file).convert("RGB")
+            colours = 256
+            while file.stat().st_size > LIMIT_BYTES and colours >= 32:
+                picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE).save(file, optimize=True)
+                colours //= 2
+        print(f"{file}  {file.stat().st_size // 1024} kB", flush=True)
+
+    def say(self) -> None:
+        """Print what the message area says, so that a picture of an error is noticed."""
+        if self.dock.message.isVisible():
+            print("message:", self.dock.message.text.text(), flush=True)
+
+    def analyse(self, out: Path) -> None:
+        """Find the cells and show them."""
+        self.dock.state.analyse.out = str(out)
+        self.dock.analyse.start()
+        wait_for(lambda: self.dock.analyse.work is None)
+        wait_for(lambda: self.dock.results.work is None)
+        self.say()
+
+    def click_cell(self, near: tuple[float, float]) -> None:
+        """Select the cell whose centre is nearest to a place (y, x in px)."""
+        result = self.dock.results.result
+        assert result is not None
+        cells = result.cells
+        nearest = ((cells["y"] - near[0]) ** 2 + (cells["x"] - near[1]) ** 2).idxmin()
+        y, x = float(cells.loc[nearest, "y"]), float(cells.loc[nearest, "x"])
+        camera_of(self.viewer).center = (0, y * result.pixel_um, x * result.pixel_um)
+        camera_of(self.viewer).zoom = 6 / result.pixel_um * 0.5
+        settle()
+        self.dock.results.select_at((y * result.pixel_um, x * result.pixel_um))
+        settle()
+
+    def explain(self) -> None:
+        """Explain the clicked cell."""
+        self.dock.explain.explain_cell()
+        wait_for(lambda: self.dock.explain.work is None)
+        for layer in layers_of(self.viewer.layers, "cells"):
+            layer.visible = False
+        settle()
+        self.say()
+
+    def close(self) -> None:
+        """Close the window."""
+        self.dock.close_down()
+        self.viewer.close()
+
+
+def simulated(folder: Path, images: Path, theme: str) -> None:
+    """Take the five pictures on simulated tissue."""
+    window = Window(write_sample(folder), theme)
+    window.show("channels")
+    window.save(images / "dock_channels.png")
+    window.show("analyse")
+    window.save(images / "dock_analyse.png")
+    window.analyse(folder / "simulated_dama")
+    window.show("results")
+    window.click_cell((500, 500))
+    window.save(images / "dock_results.png")
+    window.show("explain")
+    window.explain()
+    window.save(images / "dock_explain.png")
+    train = window.dock.state.train
+    train.max_steps, train.batch_size = 60, 16
+    window.show("train")
+    window.dock.train.start()
+    wait_for(lambda: window.dock.train.view is not None and len(window.dock.train.view.losses) > 4)
+    window.save(images / "dock_train.png")
+    window.dock.train.stop()
+    wait_for(lambda: not window.dock.train.timer.isActive())
+    window.say()
+    window.close()
+
+
+def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
+    """Take three pictures on real breast tissue, whose file says no pixel size: 0.5 um is typed."""
+    window = Window(slide, theme)
+    window.show("channels")
+    window.dock.channels.pixel_edit.setText("0.5")
+    window.dock.channels.pixel_edit.editingFinished.emit()
+    settle()
+    window.save(images / "breast_channels.png")
+    window.analyse(folder / "breast_dama")
+    window.show("results")
+    window.click_cell((250, 250))
+    window.save(images / "breast_results.png")
+    window.show("explain")
+    window.explain()
+    window.save(images / "breast_explain.png")
+    window.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
+    parser.add_argument("--theme", default="dark", choices=["dark", "light"])
+    parser.add_argument("--only", choices=["simulated", "breast"])
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = Path(os.environ.get("NAPARI_DAMA_DATA", REPOSITORY.parent / "shared" / "data")) / "mif_breast"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.only != "breast":
+            simulated(folder, options.out, options.theme)
+        slides = sorted(data.glob("*.ome.tif"))
+        if options.only != "simulated" and slides:
+            breast(slides[0], folder, options.out, options.theme)
+        elif not slides:
+            print(f"no images in {data}: the breast pictures are left as they are")
+
+
+if __name__ == "__main__":
+    main()
