@@ -136,10 +136,17 @@ class Explanation:
             return axis.imshow(values, interpolation="nearest", **options)
 
         visible = np.where(self.overlap, 2, np.where(self.hidden_random, 0, 1))
-        draw(axes[1], visible, f"visible: {int(self.overlap.sum())} of both", cmap="gray", vmin=0, vmax=2)
+        draw(
+            axes[1],
+            visible,
+            f"{int((~self.hidden_random).sum())} visible, {int(self.overlap.sum())} (white) twice",
+            cmap="gray",
+            vmin=0,
+            vmax=2,
+        )
         picture = draw(axes[2], self.error_random, "error", cmap="magma", vmin=0, vmax=top)
         visible = np.where(self.overlap, 2, np.where(self.hidden_adaptive, 0, 1))
-        draw(axes[3], visible, f"visible: {int((~self.hidden_adaptive).sum())}", cmap="gray", vmin=0, vmax=2)
+        draw(axes[3], visible, f"{int((~self.hidden_adaptive).sum())} visible", cmap="gray", vmin=0, vmax=2)
         draw(axes[4], self.error_adaptive, "error", cmap="magma", vmin=0, vmax=top)
         bar = figure.colorbar(picture, ax=list(axes), location="bottom", fraction=0.08, aspect=40)
         bar.set_label("squared error per patch, normalised pixels", fontsize=9)
