@@ -214,7 +214,7 @@ def run_training(
     module.eval()
     task.finish(run, best)
     run.status(**facts(steps, "finished"))
-    run.event("finished", step=steps, **best)
+    run.event("finished", step=steps, best=best)
     return best
 
 
