@@ -138,7 +138,14 @@ class Encoder(VisionTransformer):
         -------
         features, targets
             (N, 1 + T, D) normalised output; (N, 1 + T, D) average, or None where ``last`` is 0.
+
+        Raises
+        ------
+        ValueError
+            If ``last`` exceeds the number of blocks.
         """
+        if not 0 <= last <= len(self.blocks):
+            raise ValueError(f"last must lie in 0..{len(self.blocks)}, the number of blocks, got {last}")
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         x = torch.cat([first, tokens], dim=1)  # (N, 1 + T, D)
         total: Tensor | None = None

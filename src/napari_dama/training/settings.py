@@ -105,7 +105,7 @@ class PretrainSettings(RunSettings):
     method: Literal["dama", "dama-random", "mae"] = "dama"
     mask_ratio: float = Field(0.8, gt=0, lt=1)
     overlap_ratio: float = Field(0.5, ge=0, le=1)
-    last_blocks: int = Field(6, ge=1)
+    last_blocks: int = Field(6, ge=1, le=12)  # every size has 12 blocks
     beta: float = Field(2.0, gt=0)
     alpha: float = Field(1.0, ge=0)
     pairing: Literal["aligned", "published", "pooled"] = "aligned"
