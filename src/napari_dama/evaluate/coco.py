@@ -67,8 +67,13 @@ def average_precision(
     truth: list[dict[str, Any]] = []
     pred: list[dict[str, Any]] = []
     for table, score in zip(tables, scores, strict=True):
-        for true_cells, pred_cells in _groups(table, boxes=boxes):
-            _add_image(images, truth, pred, table, score, true_cells, pred_cells)
+        width = table.shape[1]
+        sides = (
+            _Side(table.truth, None, None if boxes else _Masks(table.truth, width), truth),
+            _Side(table.pred, score, None if boxes else _Masks(table.pred, width), pred),
+        )
+        for group in _groups(table, boxes=boxes):
+            _add_image(images, sides, group, width)
     nothing = np.full((len(IOUS), len(RECALLS)), np.nan)
     if not truth:
         return Precision(float("nan"), float("nan"), float("nan"), nothing)
@@ -150,50 +155,63 @@ def _box_pairs(truth: Segments, pred: Segments) -> tuple[NDArray[np.int64], NDAr
 
 def _add_image(
     images: list[dict[str, Any]],
-    truth: list[dict[str, Any]],
-    pred: list[dict[str, Any]],
-    table: IouTable,
-    score: NDArray[np.float64],
-    true_cells: NDArray[np.int64],
-    pred_cells: NDArray[np.int64],
+    sides: tuple[_Side, _Side],
+    chosen: tuple[NDArray[np.int64], NDArray[np.int64]],
+    width: int,
 ) -> None:
     """Append one group of cells as an image of its own, and its annotations.
 
     Run lengths of COCO go down the columns; ours go along the rows, so the image is given transposed.
     """
-    tops = [s.boxes[c, 0].min() for s, c in ((table.truth, true_cells), (table.pred, pred_cells)) if len(c)]
-    ends = [s.boxes[c, 2].max() for s, c in ((table.truth, true_cells), (table.pred, pred_cells)) if len(c)]
-    top, rows, width = int(min(tops)), int(max(ends) - min(tops)), table.shape[1]
+    boxes = np.concatenate([side.cells.boxes[cells] for side, cells in zip(sides, chosen, strict=True)])
+    top, rows = int(boxes[:, 0].min()), int(boxes[:, 2].max() - boxes[:, 0].min())
     image = len(images) + 1
     images.append({"id": image, "height": width, "width": rows, "file_name": str(image)})
-    for cells, chosen, listed in ((table.truth, true_cells, truth), (table.pred, pred_cells, pred)):
-        first = np.searchsorted(cells.runs[:, 0], chosen)
-        last = np.searchsorted(cells.runs[:, 0], chosen, side="right")
-        for cell, begin, end in zip(chosen.tolist(), first.tolist(), last.tolist(), strict=True):
-            y0, x0, y1, x1 = cells.boxes[cell].tolist()
+    for side, cells in zip(sides, chosen, strict=True):
+        for cell in cells.tolist():
+            y0, x0, y1, x1 = side.cells.boxes[cell].tolist()
             one: dict[str, Any] = {
-                "id": len(listed) + 1,
+                "id": len(side.annotations) + 1,
                 "image_id": image,
                 "category_id": 1,
                 "iscrowd": 0,
-                "area": int(cells.area[cell]),
+                "area": int(side.cells.area[cell]),
                 "bbox": [y0 - top, x0, y1 - y0, x1 - x0],
-                "segmentation": {
-                    "size": [width, rows],
-                    "counts": _counts(cells.runs[begin:end], top, width, rows),
-                },
             }
-            if listed is pred:
-                one["score"] = float(score[cell])
-            listed.append(one)
+            if side.masks is not None:
+                counts = side.masks.counts(cell, top * width, rows * width)
+                one["segmentation"] = {"size": [width, rows], "counts": counts}
+            if side.scores is not None:
+                one["score"] = float(side.scores[cell])
+            side.annotations.append(one)
 
 
-def _counts(runs: NDArray[np.int64], top: int, width: int, rows: int) -> list[int]:
-    """Run lengths of one mask: outside, inside, outside, ... to the last pixel."""
-    start = (runs[:, 1] - top) * width + runs[:, 2]
-    end = start + runs[:, 3] - runs[:, 2]
-    apart = start[1:] != end[:-1]  # a run that reaches the end of a row may continue on the next
-    start, end = start[np.append(True, apart)], end[np.append(apart, True)]
-    edges = np.column_stack([start, end]).reshape(-1)
-    counts: list[int] = np.diff(edges, prepend=0, append=width * rows).tolist()
-    return counts
+@dataclass(frozen=True)
+class _Side:
+    """The cells of truth or of prediction, and where their annotations go."""
+
+    cells: Segments
+    scores: NDArray[np.float64] | None
+    masks: _Masks | None
+    annotations: list[dict[str, Any]]
+
+
+class _Masks:
+    """Run lengths of all cells of an image, computed at once."""
+
+    def __init__(self, cells: Segments, width: int) -> None:
+        cell, row, x0, x1 = cells.runs.T
+        start, end = row * width + x0, row * width + x1
+        apart = (start[1:] != end[:-1]) | (cell[1:] != cell[:-1])  # a run may continue on the next row
+        first, last = np.append(True, apart), np.append(apart, True)
+        if not len(cell):
+            first = last = np.zeros(0, bool)
+        self._edges = np.column_stack([start[first], end[last]]).reshape(-1)
+        self._steps = np.diff(self._edges)
+        self._begin = 2 * np.searchsorted(cell[first], np.arange(len(cells) + 1))
+
+    def counts(self, cell: int, offset: int, size: int) -> list[int]:
+        """Outside, inside, outside, ... of one cell, from pixel ``offset`` on, over ``size`` pixels."""
+        begin, end = self._begin[cell], self._begin[cell + 1]
+        inside: list[int] = self._steps[begin : end - 1].tolist()
+        return [int(self._edges[begin]) - offset, *inside, offset + size - int(self._edges[end - 1])]
