@@ -107,7 +107,9 @@ class RunFolder:
             return
         with file.open(newline="", encoding="utf-8") as old:
             rows = list(csv.reader(old))
-        kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) <= step]
+        # a kill may have cut the last row short
+        whole = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit()]
+        kept = rows[:1] + [row for row in whole if int(row[0]) <= step]
         partial = file.with_suffix(".part")
         with partial.open("w", newline="", encoding="utf-8") as out:
             csv.writer(out).writerows(kept)
