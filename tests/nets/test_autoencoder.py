@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder, hidden_mean, patch_error, patch_moments
+from napari_dama.nets.autoencoder import (
+    DecoderSpec,
+    MaskedAutoencoder,
+    hidden_mean,
+    patch_error,
+    patch_moments,
+)
 from napari_dama.nets.encoder import EncoderSpec, patchify
 from napari_dama.nets.mae import Mae
 from napari_dama.nets.masking import random_mask
@@ -16,7 +22,9 @@ from napari_dama.nets.masking import random_mask
 SPEC, DECODER = EncoderSpec("tiny", channels=3, image_px=64), DecoderSpec(2, 64, 4)
 
 
-def slow_patch_error(prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None) -> Tensor:
+def slow_patch_error(
+    prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None
+) -> Tensor:
     n, tokens, length = patches.shape
     channels = 1 if weight is None else weight.shape[1]
     guesses, truths = prediction.tolist(), patches.tolist()

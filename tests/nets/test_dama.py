@@ -123,7 +123,9 @@ def test_total_is_the_sum_of_its_parts() -> None:
     net = method(alpha=3.0).eval()
     losses = net(torch.rand(4, 3, 64, 64), generator=generator(1))
     assert tuple(losses.parts) == PARTS
-    wanted = losses.parts["reconstruction_1"] + losses.parts["reconstruction_2"] + 3 * losses.parts["regression"]
+    wanted = (
+        losses.parts["reconstruction_1"] + losses.parts["reconstruction_2"] + 3 * losses.parts["regression"]
+    )
     assert torch.allclose(losses.total, wanted)
 
 
@@ -142,9 +144,7 @@ def test_losses_follow_step_by_step_from_the_method() -> None:
         view_2 = net.network_2(x, other, last=6)
         error_2 = patch_error(view_2.prediction, patches, normalise=True, weight=weight)
         assert view_2.targets is not None
-        pairs = pair_tokens(
-            view_1.features, view_2.targets, one, other, pairing="aligned", generator=None
-        )
+        pairs = pair_tokens(view_1.features, view_2.targets, one, other, pairing="aligned", generator=None)
         regression = slow_smooth_l1(net.projection(pairs[0]), pairs[1].softmax(-1), 2.0).mean()
     wanted = (hidden_mean(error_1, one), hidden_mean(error_2, other), regression)
     for name, value in zip(PARTS, wanted, strict=True):

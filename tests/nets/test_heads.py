@@ -16,7 +16,9 @@ SPEC = EncoderSpec("tiny", channels=3, image_px=64)
 
 @pytest.mark.parametrize(("use_pixels", "use_tokens"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("shape", [(64, 64), (128, 64)])
-def test_dense_maps_have_the_size_of_the_tile(shape: tuple[int, int], use_pixels: bool, use_tokens: bool) -> None:
+def test_dense_maps_have_the_size_of_the_tile(
+    shape: tuple[int, int], use_pixels: bool, use_tokens: bool
+) -> None:
     net = DenseSegmenter(SPEC, DenseSpec((4, 8, 8, 8), use_pixels, use_tokens)).eval()
     assert net(torch.rand(2, 3, *shape)).shape == (2, 2, *shape)
     assert (net.encoder is not None) == use_tokens

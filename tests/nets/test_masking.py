@@ -40,7 +40,7 @@ def slow_adaptive_mask(
         overlap = int(keep * overlap_ratio)
         was_hidden = [place for place in range(tokens) if hidden[row, place]]
         was_visible = {place for place in range(tokens) if not hidden[row, place]}
-        ranked = sorted(was_hidden, key=lambda place: float(error[row, place]))  # noqa: B023 - used at once
+        ranked = sorted(was_hidden, key=lambda place: float(error[row, place]))
         answers.append((set(ranked[: keep - overlap]), was_visible, overlap))
     return answers
 

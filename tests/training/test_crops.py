@@ -1,0 +1,103 @@
+"""Splits by field of view, batches from a store, and one scale for training and validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_dama.cells.store import CropStore
+from napari_dama.errors import StoreError
+from napari_dama.slides.intensity import IntensityStats, normalise
+from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from training.conftest import write_store
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.34, 0.6, 0.89])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_field_of_view_on_both_sides(store_path: Path, share: float, seed: int) -> None:
+    store = CropStore.open(store_path)
+    split = split_rows(store, share=share, seed=seed)
+    left, right = set(store.groups[split.train]), set(store.groups[split.validation])
+    assert left and right and not left & right
+    assert sorted([*split.train, *split.validation]) == list(range(len(store)))
+    assert f"{len(right)} of 3 fields" in split.note
+
+
+def test_one_field_is_parted_in_space_with_a_gap(tmp_path: Path) -> None:
+    store = CropStore.open(write_store(tmp_path / "one", groups=1, per_group=64))
+    split = split_rows(store, share=0.3, seed=0)
+    x = store.table["x"].to_numpy()
+    assert x[split.validation].min() - x[split.train].max() > store.crop_px
+    assert "one field of view only" in split.note
+
+
+def test_a_store_too_small_to_part_is_refused(tmp_path: Path) -> None:
+    store = CropStore.open(write_store(tmp_path / "small", groups=2, per_group=1))
+    with pytest.raises(StoreError, match="1 and 1 cells; add slides"):
+        split_rows(store, share=0.15, seed=0)
+
+
+def test_a_batch_is_normalised_with_its_own_slides_statistics(store_path: Path) -> None:
+    store = CropStore.open(store_path)
+    batches = CropBatches(store, nuclear=("DAPI",), image_px=store.crop_px, device=CPU)
+    rows = np.array([0, 20, 47, 3])
+    x, present = batches.batch(rows)
+    for index, row in enumerate(rows):
+        slide = store.slides[store.slide_index[row]]
+        stats = IntensityStats(slide.low, slide.high, store.markers)
+        wanted = normalise(np.array(store.crops[row]), stats) * slide.present[:, None, None]
+        assert np.allclose(x[index], wanted, atol=1e-5)
+        assert present[index].tolist() == slide.present.tolist()
+    assert (x[0, -1] == 0).all() and not present[0, -1]
+
+
+def test_training_and_validation_see_a_crop_at_one_scale(tmp_path: Path) -> None:
+    """A bar of 10 um is as long in a batch that is varied without zoom as in one that is not, at any crop_px."""
+    from dataclasses import replace
+
+    from napari_dama.cells.augment import NO_VARIATION
+
+    for crop_px in (65, 100, 130):
+        path = tmp_path / str(crop_px)
+        with CropStore.create(
+            path, markers=("DAPI",), dtype=np.uint16, crop_um=32.5, crop_px=crop_px
+        ) as writer:
+            import pandas as pd
+
+            writer.add_slide("s", low=[0], high=[1000])
+            crop = np.zeros((1, 1, crop_px, crop_px), np.uint16)
+            half = round(5 / 32.5 * crop_px)
+            crop[..., crop_px // 2 - half : crop_px // 2 + half] = 1000
+            writer.append(crop, pd.DataFrame({"slide": ["s"], "label": [1], "y": [0.0], "x": [0.0]}))
+        batches = CropBatches(CropStore.open(path), nuclear=("DAPI",), image_px=128, device=CPU)
+        plain, _ = batches.batch(np.array([0]))
+        varied, _ = batches.batch(np.array([0]), how=replace(NO_VARIATION, gain=1e-9))
+        for x in (plain, varied):
+            width_um = float((x[0, 0, 64] > 0.5).sum()) * 32.5 / 128
+            assert width_um == pytest.approx(10.0, abs=0.6)
+        assert torch.allclose(plain, varied, atol=1e-4)
+
+
+def test_rows_of_an_epoch_are_a_permutation_and_follow_the_seed() -> None:
+    rows = np.arange(100, 150)
+    epoch = np.concatenate([rows_of_step(rows, step, batch_size=10, seed=3) for step in range(5)])
+    assert sorted(epoch) == list(rows)
+    second = np.concatenate([rows_of_step(rows, step, batch_size=10, seed=3) for step in range(5, 10)])
+    assert sorted(second) == list(rows) and list(epoch) != list(second)
+    assert list(rows_of_step(rows, 2, batch_size=10, seed=3)) == list(epoch[20:30])
+    assert list(rows_of_step(rows, 2, batch_size=10, seed=4)) != list(epoch[20:30])
+    assert len(rows_of_step(rows[:3], 0, batch_size=10, seed=0)) == 3
+
+
+def test_weights_draw_a_rare_class_more_often() -> None:
+    rows = np.arange(100)
+    weights = np.where(rows < 10, 9.0, 1.0)
+    drawn = np.concatenate(
+        [rows_of_step(rows, s, batch_size=50, seed=0, weights=weights / weights.sum()) for s in range(40)]
+    )
+    assert (drawn < 10).mean() == pytest.approx(0.5, abs=0.05)
