@@ -179,9 +179,9 @@ def chosen_from(text: str | None) -> dict[str, str] | None:
 
 
 class GreedyCommand(TyperCommand):
-    """A command whose ``--labels``, ``--set`` and ``--data`` take all words up to the next option."""
+    """A command some of whose options take all words up to the next option."""
 
-    greedy = ("--labels", "--set", "--data")
+    greedy = ("--labels", "--set", "--data", "--truth", "--pred")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat such an option before each of its words."""

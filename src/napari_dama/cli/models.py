@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import Annotated
 
 import typer
 
 from napari_dama.cli.console import Json, Overwrite, print_facts, print_json, print_table
-from napari_dama.errors import OutputError
+from napari_dama.errors import SettingsError
 
 models = typer.Typer(no_args_is_help=True, help="The models on the shelf: list, info, import.")
 
@@ -89,33 +87,29 @@ def info(
 
 @models.command("import")
 def import_model(
-    folder: Annotated[Path, typer.Argument(help="A model's folder: card.json and weights.safetensors.")],
+    file: Annotated[
+        Path, typer.Argument(help="A model's folder, or a checkpoint: .pth, .pt or .safetensors.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Name on the shelf; a folder brings its own.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="tiny, small or base; else found from the weights.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put a model on the shelf: its folder is checked and copied.
+    """Put a model on the shelf: what is in it is checked, and copied. No code in it is ever run.
 
-    For example: napari-dama models import job/model
+    For example:
+
+      napari-dama models import job/model
+
+      napari-dama models import checkpoint.pth --name dama-authors
     """
-    from napari_dama.models.card import CARD, WEIGHTS, Card
-    from napari_dama.models.shelf import load_model, user_folder
+    from napari_dama.models.card import Card
+    from napari_dama.models.importer import import_model as bring
 
-    card = Card.read(folder)
-    load_model(folder)
-    place = user_folder() / card.name
-    if place.exists() and not overwrite:
-        raise OutputError(f"a model {card.name!r} is in {place} already; --overwrite replaces it")
-    draft = place.with_name(place.name + ".part")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        for name in (CARD, WEIGHTS):
-            shutil.copyfile(folder / name, draft / name)
-        if place.exists():
-            for name in (CARD, WEIGHTS):
-                os.replace(draft / name, place / name)
-            draft.rmdir()
-        else:
-            os.replace(draft, place)
-    except OSError as error:
-        raise OutputError(f"cannot copy the model to {place}: {error.strerror or error}") from error
-    print_facts({"model": card.name, "folder": str(place)})
+    if name is None:
+        if not file.is_dir():
+            raise SettingsError("a checkpoint needs a --name on the shelf")
+        name = Card.read(file).name
+    place = bring(file, name=name, size=size, overwrite=overwrite)
+    print_facts({"model": name, "folder": str(place)})
