@@ -1,0 +1,41 @@
+"""The table of a result as CSV."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from napari_dama.errors import OutputError
+from napari_dama.export.atomic import replacing
+
+
+def to_csv(result_dir: str | Path, file: str | Path, *, overwrite: bool = False) -> Path:
+    """Copy the table of a result, one row per cell, as it is in the folder.
+
+    Parameters
+    ----------
+    result_dir
+        What ``analyse`` left.
+    file
+        Where to.
+    overwrite
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    OutputError
+        There is no table, or the file exists or cannot be written.
+    """
+    source, target = Path(result_dir) / "cells.csv", Path(file)
+    if not source.is_file():
+        raise OutputError(f"{result_dir} is no result of napari-dama: it has no cells.csv.")
+    if target.exists() and target.samefile(source):
+        raise OutputError(f"{target} is the result's own table; give another file.")
+    with replacing(target, overwrite=overwrite) as part:
+        shutil.copyfile(source, part)
+    return target
