@@ -428,3 +428,30 @@ def test_a_region_outside_is_an_error(tmp_path: Path, region: Region) -> None:
             slide.read(channels=[2])
         with pytest.raises(SlideError, match="no level 3"):
             slide.read(level=3)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_run_of_planes_with_one_page_only(tmp_path: Path, byteorder: Any) -> None:
+    """As ImageJ writes above 4 GB: the first page's description stands for all planes behind it."""
+    pixels = _pixels((5, 61, 83))
+    path = tmp_path / "run.tif"
+    tifffile.imwrite(path, pixels, truncate=True, byteorder=byteorder, metadata={"axes": "CYX"})
+    with tifffile.TiffFile(path) as tif:
+        assert len(tif.pages) == 1
+    with open_slide(path) as slide:
+        _check_regions(slide, pixels)
+    data = path.read_bytes()
+    path.write_bytes(data[:-200])
+    with pytest.raises(SlideError, match="cut off"):
+        open_slide(path)
+
+
+def test_z_beside_channels_takes_the_first_plane(tmp_path: Path) -> None:
+    pixels = _pixels((3, 4, 50, 60))  # C Z Y X
+    path = tmp_path / "cz.ome.tif"
+    tifffile.imwrite(path, pixels, metadata={"axes": "CZYX"}, photometric="minisblack")
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(), pixels[:, 0])
+        assert any("4 Z planes" in note and "axes='ZCYX'" in note for note in slide.notes)
+    with open_slide(path, axes="ZCYX") as slide:
+        np.testing.assert_array_equal(slide.read(), pixels[0])
