@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,22 +28,25 @@ LIGHT_MODULES = (
 QT = ("napari", "qtpy", "PyQt6", "PySide6")
 
 
-def _loaded_after(statements: str) -> set[str]:
-    """Top-level names of the modules loaded after `statements` ran in a fresh Python."""
+def _loaded_after_each(modules: Sequence[str]) -> dict[str, set[str]]:
+    """Top-level names of what a fresh Python has loaded after it imported each module, one after the other."""
     code = (
-        f"{statements}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+        "import importlib, json, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    print(json.dumps([name, sorted(sys.modules)]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {module.split(".")[0] for module in json.loads(done.stdout.splitlines()[-1])}
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    return {name: {module.split(".")[0] for module in loaded} for name, loaded in records}
 
 
-@pytest.mark.parametrize("module", LIGHT_MODULES)
-def test_import_is_free_of_torch_and_qt(module: str) -> None:
-    loaded = _loaded_after(f"import {module}")
+def test_light_modules_import_no_torch_and_no_qt() -> None:
+    loaded = _loaded_after_each(LIGHT_MODULES)
 
-    assert loaded.isdisjoint(HEAVY)
-    assert loaded.isdisjoint(QT)
+    assert {name: found & {*HEAVY, *QT} for name, found in loaded.items() if found & {*HEAVY, *QT}} == {}
+    assert set(loaded) == set(LIGHT_MODULES)
 
 
 @pytest.mark.gui
@@ -55,9 +59,9 @@ def test_gui_modules_import_no_torch(repository: Path) -> None:
     )
     assert modules
 
-    loaded = _loaded_after("\n".join(f"import {module}" for module in modules))
+    loaded = _loaded_after_each(modules)
 
-    assert loaded.isdisjoint(HEAVY)
+    assert {name: found & set(HEAVY) for name, found in loaded.items() if found & set(HEAVY)} == {}
 
 
 def test_every_public_name_loads() -> None:
