@@ -87,7 +87,7 @@ def test_shift_keeps_its_bounds() -> None:
         assert (axis - 32).abs().max() <= 7.4 and (axis - 32).abs().max() >= 5
 
 
-def test_flips_and_quarter_turns_are_those_of_numpy() -> None:
+def test_flips_are_plain_mirrors() -> None:
     x = torch.rand(64, 2, 16, 16)
     flipped = vary_geometry(x, 16, replace(NO_VARIATION, flip=True), generator(0))
     same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(flipped, x, strict=True)]

@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, shelf: Path) -> None:
         (lacking(plain, "blocks.1.norm2.bias"), r"lacks blocks\.1\.norm2\.bias"),
         (lacking(plain, "patch_embed.proj.weight"), r"lacks patch_embed\.proj\.weight and holds"),
         (lacking(plain, "pos_embed"), r"lacks pos_embed"),
-        (lacking(authors(), "base_encoder.decoder_norm.bias"), r"lacks norm\.bias"),
+        (lacking(authors(), "base_encoder.decoder_norm.bias"), r"lacks decoder_norm\.bias"),
         (plain | {"blocks.0.ls1.gamma": torch.ones(48)}, r"has blocks\.0\.ls1\.gamma, which no layer"),
         (plain | {"norm.bias": torch.zeros(47)}, r"norm\.bias has shape \(47,\), \(48,\) is needed"),
         (plain | {"norm.bias": nan}, r"norm\.bias holds values that are no numbers"),

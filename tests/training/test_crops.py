@@ -101,3 +101,15 @@ def test_weights_draw_a_rare_class_more_often() -> None:
         [rows_of_step(rows, s, batch_size=50, seed=0, weights=weights / weights.sum()) for s in range(40)]
     )
     assert (drawn < 10).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_gap_is_a_crop_on_the_slide_whatever_its_pixel_size(tmp_path: Path) -> None:
+    store = CropStore.open(write_store(tmp_path / "fine", groups=1, per_group=64))
+    table = store.table
+    table["y_um"], table["x_um"] = (
+        table["y"] * 0.1,
+        table["x"] * 0.1,
+    )  # pixels ten times finer than the crops'
+    split = split_rows(store, share=0.3, seed=0)
+    x = table["x_um"].to_numpy()
+    assert x[split.validation].min() - x[split.train].max() > store.crop_um

@@ -13,6 +13,7 @@ import torch
 from napari_dama.errors import Interrupted, ModelError, SettingsError, StoreError
 from napari_dama.models.card import Card
 from napari_dama.models.shelf import load_model
+from napari_dama.simulate import TYPES
 from napari_dama.training.finetune import finetune
 from napari_dama.training.pretrain import pretrain
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings
@@ -103,11 +104,11 @@ def test_types_from_a_parent_keep_what_the_parent_did(store_path: Path, tmp_path
     child = load_model(tmp_path / "child" / "model")
     assert child.card.tasks == ["reconstruct", "types"]
     assert child.card.parent == "parent" and child.card.name == "child"
-    assert child.card.classes == ["astrocyte", "neuron"]
+    assert child.card.classes == list(TYPES)
     old, kept = parent.state(), child.state()
     assert all(torch.equal(kept[name], value) for name, value in old.items())
     probabilities = child.type_probabilities(torch.rand(3, 7, 128, 128))
-    assert probabilities.shape == (3, 2)
+    assert probabilities.shape == (3, 5)
     assert torch.allclose(probabilities.sum(1), torch.ones(3), atol=1e-5)
     assert child.embed(torch.rand(3, 7, 128, 128)).shape == (3, 96)
     assert child.card.metrics["types"]["validation"]["score"] == metrics["score"]

@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import shutil
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,12 @@ _DECODER = {
 """Names of the decoder in MAE's and the authors' code, and here."""
 _UNUSED = ("decoder_pos_embed", "head.", "head_dist.", "fc_norm.")
 """What a checkpoint may hold beside encoder and decoder; the decoder's positions are computed."""
+
+# what torch and its unpickler raise over bytes that are no checkpoint
+_UNREADABLE = (
+    SafetensorError, OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 
 
 def import_model(
@@ -121,7 +128,7 @@ def _tensors(file: Path) -> dict[str, Tensor]:
             f"{file} holds more than weights ({refused[1]}), and code in a file is never run here; "
             "where it was made, save its tensors alone: torch.save(checkpoint['model'], file)"
         ) from error
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError) as error:
+    except _UNREADABLE as error:
         first = str(error).partition("\n")[0]
         raise ModelError(f"{file} is damaged or no checkpoint of torch: {first}") from error
     while isinstance(found, dict) and not any(isinstance(value, Tensor) for value in found.values()):
@@ -264,12 +271,19 @@ def _positions(positions: Tensor, grid: int, width: int, file: Path) -> tuple[Te
     return torch.cat([first.float(), places], dim=1), note
 
 
+def _there(key: str) -> str:
+    """Name of a tensor in the file that was imported."""
+    if key.startswith("encoder."):
+        return key.removeprefix("encoder.")
+    return next((old + key.removeprefix(to) for old, to in _DECODER.items() if key.startswith(to)), key)
+
+
 def _fill(part: nn.Module, state: Mapping[str, Tensor], file: Path, *, whole: bool) -> None:
     """Load the tensors; without a decoder (``whole`` False) the part's own stays."""
     wanted = part.state_dict()
     needed = {key for key in wanted if whole or key.startswith("encoder.")}
     for key in sorted(needed | set(state)):
-        plain = key.removeprefix("encoder.")
+        plain = _there(key)
         if key not in state:
             raise ModelError(f"{file} lacks {plain}")
         if key not in wanted:

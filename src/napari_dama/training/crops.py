@@ -47,11 +47,12 @@ def split_rows(store: CropStore, *, share: float, seed: int, rows: NDArray[np.in
         split = Split(rows[~inside], rows[inside], f"{len(held)} of {len(names)} fields of view held out")
     else:
         table = store.table.iloc[rows]
-        places = table[["y", "x"]].to_numpy(float)
+        in_um = bool(table[["y_um", "x_um"]].notna().all(axis=None))
+        places = table[["y_um", "x_um"] if in_um else ["y", "x"]].to_numpy(float)
         axis = int(np.ptp(places, axis=0).argmax())
         along = places[:, axis]
         cut = np.quantile(along, 1 - share)
-        gap = store.crop_px
+        gap = store.crop_um if in_um else store.crop_px
         split = Split(
             rows[along < cut - gap / 2],
             rows[along > cut + gap / 2],
