@@ -3,8 +3,8 @@
 1. Are tokens of 16 px enough for outlines, or does the head need a convolutional path from the pixels beside them?
 2. Can one encoder, as pretrained, serve outlines and types (frozen), or does each task want its own (fine-tuned)?
 
-WORK is a folder of scripts/build_weights.py with tissue/, crops_typed/ and pretrain/. Scores are on validation slides, the same for
-all rows; these are short runs to compare designs, not the bundled model's accuracy.
+WORK is a folder of scripts/build_weights.py with tissue/, crops_typed/ and pretrain/. Scores are on validation slides, the
+same for all rows; these are short runs to compare designs, not the bundled model's accuracy.
 
 Example: python benchmarks/heads.py /work/train --steps 150 --json heads.json
 """

@@ -22,8 +22,8 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from napari_dama.cells.crops import crop_slides
 
+from napari_dama.cells.crops import crop_slides
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import DamaError
 from napari_dama.models.build import brain_card, save_model
