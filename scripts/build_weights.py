@@ -20,6 +20,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -34,9 +35,11 @@ from napari_dama.simulate import write_simulated
 from napari_dama.slides.panel import BRAIN7, match
 from napari_dama.slides.slide import open_slide
 from napari_dama.training.finetune import finetune
-from napari_dama.training.loop import RunProgress
 from napari_dama.training.pretrain import pretrain
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings
+
+if TYPE_CHECKING:
+    from napari_dama.training.loop import RunProgress
 
 STAGES = ("simulate", "crops", "pretrain", "types", "segments", "assemble")
 FIRST_SEED = 1000
