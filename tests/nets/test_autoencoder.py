@@ -109,10 +109,10 @@ def test_moments_bring_a_normalised_patch_back() -> None:
 def test_shapes_of_a_view() -> None:
     net = MaskedAutoencoder(SPEC, DECODER)
     hidden = random_mask(2, 16, mask_ratio=0.75)
-    view = net(torch.rand(2, 3, 64, 64), hidden, last=3)
+    view = net(torch.rand(2, 3, 64, 64), hidden, last=2)
     assert view.prediction.shape == (2, 16, 16 * 16 * 3)
-    assert view.features.shape == (2, 5, 192)
-    assert view.targets is not None and view.targets.shape == (2, 5, 192)
+    assert view.features.shape == (2, 5, 48)
+    assert view.targets is not None and view.targets.shape == (2, 5, 48)
     assert net(torch.rand(2, 3, 64, 64), hidden).targets is None
 
 

@@ -31,7 +31,7 @@ def generator(seed: int) -> torch.Generator:
 
 def method(**changes: object) -> Dama:
     torch.manual_seed(0)
-    return Dama(SPEC, DECODER, DamaSpec(mask_ratio=0.75, **changes))  # type: ignore[arg-type]
+    return Dama(SPEC, DECODER, DamaSpec(mask_ratio=0.75, last_blocks=2, **changes))  # type: ignore[arg-type]
 
 
 def slow_smooth_l1(a: Tensor, b: Tensor, beta: float) -> Tensor:
@@ -45,7 +45,7 @@ def slow_smooth_l1(a: Tensor, b: Tensor, beta: float) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize(("n", "tokens", "width"), [(1, 1, 4), (2, 13, 8), (5, 7, 192)])
+@pytest.mark.parametrize(("n", "tokens", "width"), [(1, 1, 4), (2, 13, 8), (5, 7, 48)])
 @pytest.mark.parametrize("beta", [0.1, 2.0])
 def test_regression_equals_a_loop(n: int, tokens: int, width: int, beta: float) -> None:
     a, b = (torch.randn(n, tokens, width, generator=generator(s)) for s in (0, 1))
@@ -141,7 +141,7 @@ def test_losses_follow_step_by_step_from_the_method() -> None:
         view_1 = net.network_1(x, one)
         error_1 = patch_error(view_1.prediction, patches, normalise=True, weight=weight)
         other = adaptive_mask(one, error_1, generator=source, **RATIOS)
-        view_2 = net.network_2(x, other, last=6)
+        view_2 = net.network_2(x, other, last=2)
         error_2 = patch_error(view_2.prediction, patches, normalise=True, weight=weight)
         assert view_2.targets is not None
         pairs = pair_tokens(view_1.features, view_2.targets, one, other, pairing="aligned", generator=None)
