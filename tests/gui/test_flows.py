@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.gui.conftest import add_slide, small_slide
 
 from napari_dama.gui.layers import about, layers_of
-from tests.gui.conftest import add_slide, small_slide
 
 pytestmark = pytest.mark.gui
 Wait = Callable[[Callable[[], bool]], None]
@@ -38,7 +38,9 @@ def test_channels_show_and_choose(dock: Any) -> None:
     tab.rows[2].shown.setChecked(False)
     assert not dock.viewer.layers["NeuN"].visible
     tab.rows[2].set_colour("#123456")
-    assert tuple(dock.viewer.layers["NeuN"].colormap.colors[-1][:3] * 255) == pytest.approx((0x12, 0x34, 0x56))
+    assert tuple(dock.viewer.layers["NeuN"].colormap.colors[-1][:3] * 255) == pytest.approx(
+        (0x12, 0x34, 0x56)
+    )
     tab.rows[2].contrast.setValue((300.0, 900.0))
     assert dock.viewer.layers["NeuN"].contrast_limits == pytest.approx([300, 900])
     tab.rows[2].feeds_chosen.emit("NeuN", "")
@@ -48,7 +50,9 @@ def test_channels_show_and_choose(dock: Any) -> None:
     assert tab.rows[2].feeds.currentData() == "NeuN"
 
 
-def test_missing_pixel_size_is_asked_for_and_rescales(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path) -> None:
+def test_missing_pixel_size_is_asked_for_and_rescales(
+    make_napari_viewer: Any, on_shelf: Path, tmp_path: Path
+) -> None:
     from napari_dama.gui.dock import DamaDock
 
     viewer = make_napari_viewer()
@@ -67,7 +71,9 @@ def test_missing_pixel_size_is_asked_for_and_rescales(make_napari_viewer: Any, o
     dock.close()
 
 
-def test_no_nucleus_blocks_until_one_is_chosen(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path) -> None:
+def test_no_nucleus_blocks_until_one_is_chosen(
+    make_napari_viewer: Any, on_shelf: Path, tmp_path: Path
+) -> None:
     from napari_dama.gui.dock import DamaDock
 
     viewer = make_napari_viewer()

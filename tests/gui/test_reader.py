@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.gui.conftest import small_slide
 
 from napari_dama.gui.layers import about
 from napari_dama.gui.reader import get_reader
-from tests.gui.conftest import small_slide
 
 
 def test_each_marker_is_a_lazy_scaled_layer(tmp_path: Path) -> None:
@@ -75,7 +75,9 @@ assert "torch" not in sys.modules
 dock.close_down()
 viewer.close()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

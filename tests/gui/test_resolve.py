@@ -88,7 +88,9 @@ def test_region_of_a_box_counts_pixels_not_edges() -> None:
         resolve.region_of_box(((200, 300), (0, 10)), (100, 100), "The shape")
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (200, "3 min"), (7800, "2 h 10 min"), (float("inf"), "unknown")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (200, "3 min"), (7800, "2 h 10 min"), (float("inf"), "unknown")]
+)
 def test_durations(seconds: float, text: str) -> None:
     assert resolve.duration(seconds) == text
 
@@ -128,7 +130,9 @@ def cells() -> pd.DataFrame:
 
 
 def test_legend_counts_types_in_the_models_order() -> None:
-    rows = cell_table.type_rows(cells(), {"astrocyte": "#00ff00", "microglia": "#ff0000", "neuron": "#0000ff"})
+    rows = cell_table.type_rows(
+        cells(), {"astrocyte": "#00ff00", "microglia": "#ff0000", "neuron": "#0000ff"}
+    )
     assert [(row.name, row.count) for row in rows] == [("astrocyte", 0), ("microglia", 1), ("neuron", 2)]
     untyped = cell_table.type_rows(cells().drop(columns="type"), {"neuron": "#0000ff"})
     assert [(row.name, row.count) for row in untyped] == [("cell", 3)]
@@ -200,7 +204,16 @@ def test_training_commands(tmp_path: Path) -> None:
     state = TrainState(epochs=3, max_steps=7)
     plan = train_plan.resolve_train(state, ["/s/a.ome.tif"], {"DAPI": "nucleus"}, 0.5, tmp_path)
     crops, pretrain = plan.commands
-    assert crops[3:] == ("crops", "/s/a.ome.tif", "-o", str(tmp_path / "dama_crops"), "--map", "DAPI=nucleus", "--pixel-um", "0.5")
+    assert crops[3:] == (
+        "crops",
+        "/s/a.ome.tif",
+        "-o",
+        str(tmp_path / "dama_crops"),
+        "--map",
+        "DAPI=nucleus",
+        "--pixel-um",
+        "0.5",
+    )
     assert pretrain[3:6] == ("pretrain", "--crops", str(tmp_path / "dama_crops"))
     assert "max_steps=7" in pretrain
     with pytest.raises(SettingsError, match="types"):
@@ -211,7 +224,9 @@ def test_training_commands(tmp_path: Path) -> None:
 
 def test_a_job_folder_is_read_as_it_stands(tmp_path: Path) -> None:
     assert train_plan.read_job(tmp_path).state == "waiting"
-    (tmp_path / "status.json").write_text('{"state": "running", "step": 5, "steps": 10, "loss": 0.5, "heartbeat": 100}')
+    (tmp_path / "status.json").write_text(
+        '{"state": "running", "step": 5, "steps": 10, "loss": 0.5, "heartbeat": 100}'
+    )
     (tmp_path / "metrics.csv").write_text("step,epoch,loss\n1,0,0.9\n5,0,0.5\n6,0,")
     view = train_plan.read_job(tmp_path, now=110)
     assert (view.state, view.share, view.losses) == ("running", 0.5, (0.9, 0.5))

@@ -32,7 +32,9 @@ def test_train_stop_and_failure(dock: Any, wait_for: Wait, tmp_path: Path) -> No
     assert "nowhere" in dock.message.text.text()
 
 
-def test_finished_model_is_put_on_the_shelf(dock: Any, wait_for: Wait, tmp_path: Path, monkeypatch: Any) -> None:
+def test_finished_model_is_put_on_the_shelf(
+    dock: Any, wait_for: Wait, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("NAPARI_DAMA_MODELS", str(tmp_path / "mine"))
     tab, state = dock.train, dock.state.train
     state.max_steps, state.batch_size = 2, 4

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_table import UNTYPED, colour_of_type
 from napari_dama.gui.chart import BarChart
+from napari_dama.gui.layers import usual_colour
 from napari_dama.gui.style import heading, muted, narrow, say, wrapped
-from napari_dama.slides.panel import colour_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +45,8 @@ class CellCard(QWidget):
         ):
             layout.addWidget(widget)
 
-    def show_cell(
-        self, facts: CellFacts | None, colours: Mapping[str, str], result: OpenResult | None
-    ) -> None:
-        """Show a cell, or say how to choose one."""
+    def show_cell(self, facts: CellFacts | None, result: OpenResult | None, shown: Mapping[str, str]) -> None:
+        """Show a cell, or say how to choose one; ``shown`` has the colours of the markers in the window."""
         known = facts is not None
         for widget in (self.types_title, self.types, self.means_title, self.means, self.explain):
             widget.setVisible(known)
@@ -62,13 +60,26 @@ class CellCard(QWidget):
         self.types_title.setVisible(bool(facts.bars))
         self.types.setVisible(bool(facts.bars))
         self.types.show_bars(
-            [(name, value, f"{value:.0%}", colour_of_type(name, colours)) for name, value in facts.bars],
+            [
+                (name, value, f"{value:.0%}", colour_of_type(name, result.colours))
+                for name, value in facts.bars
+            ],
             full=1.0,
         )
         self.means.show_bars(
             [
-                (name, value / (result.bright.get(name) or 1.0), f"{value:.4g}", colour_of(name))
+                (
+                    name,
+                    value / (result.bright.get(name) or 1.0),
+                    number(value),
+                    shown.get(name) or usual_colour(name),
+                )
                 for name, value in facts.means
             ],
             full=1.0,
         )
+
+
+def number(value: float) -> str:
+    """Write an intensity without exponents where that is short."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"

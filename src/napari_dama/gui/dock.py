@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -41,12 +41,15 @@ class DamaDock(QWidget):
         The window's viewer; napari hands it over by this name.
     """
 
+    _docked = False
+
     def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
         self.state = DamaState()
         self.session = Session(self.state)
         self._closed = False
+        self._docked = parent is not None
         self._build()
         self._connect()
         self._sync_slides()
@@ -180,6 +183,14 @@ class DamaDock(QWidget):
         for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
             tab.close_down()
         self.session.close()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Qt took the widget out of its dock: napari closed it and will not use it again."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._docked:
+                self.close_down()
+            self._docked = self.parent() is not None
+        return super().event(event)
 
     def closeEvent(self, event: object) -> None:
         """Qt closes the widget."""

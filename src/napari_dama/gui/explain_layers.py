@@ -8,8 +8,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_dama.gui.explain_plan import placing, view_of
-from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour
-from napari_dama.slides.panel import colour_of
+from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour, usual_colour
 
 if TYPE_CHECKING:
     import napari
@@ -34,7 +33,7 @@ def marker_colours(viewer: napari.Viewer, session: Session, explanation: Explana
         about(layer)["index"]: layer for layer in layers_of(viewer.layers, "marker", session.state.slide)
     }
     if plan is None or plan.channels is None:
-        return {i: colour_of(name) for i, name in enumerate(explanation.markers) if explanation.present[i]}
+        return {i: usual_colour(name) for i, name in enumerate(explanation.markers) if explanation.present[i]}
     out = {}
     for place, index in enumerate(plan.channels.indices):
         if index is not None and index in layers and layers[index].visible:
@@ -62,7 +61,7 @@ def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation
         made.append(
             viewer.add_image(
                 np.zeros((1, 1), np.float32),
-                name=f"Explain, {mask} mask: backdrop",
+                name=f"Explain {mask}: backdrop",
                 contrast_limits=(0, 1),
                 blending="opaque",
                 metadata=tag(mask, "filled"),
@@ -74,7 +73,7 @@ def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation
             made.append(
                 viewer.add_image(
                     view.filled[index],
-                    name=f"Explain, {mask} mask: {explanation.markers[index]} filled in",
+                    name=f"Explain {mask}: {explanation.markers[index]}",
                     colormap=colour_ramp(colour),
                     contrast_limits=(0, 1),
                     blending="additive",
@@ -86,7 +85,7 @@ def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation
         made.append(
             viewer.add_labels(
                 view.hidden.astype(np.uint8),
-                name=f"Explain, {mask} mask: hidden pieces",
+                name=f"Explain {mask}: hidden",
                 colormap=_one_colour(_HIDDEN),
                 opacity=1.0,
                 metadata=tag(mask, "seen"),
@@ -98,7 +97,7 @@ def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation
         made.append(
             viewer.add_image(
                 view.error,
-                name=f"Explain, {mask} mask: error of each piece",
+                name=f"Explain {mask}: error",
                 colormap="magma",
                 contrast_limits=(0, top),
                 blending="translucent",
@@ -111,7 +110,7 @@ def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation
     made.append(
         viewer.add_labels(
             explanation.overlap.astype(np.uint8),
-            name="Explain: pieces that both masks show",
+            name="Explain: seen twice",
             colormap=_one_colour(_SHARED),
             opacity=1.0,
             metadata=tag("both", "overlap"),

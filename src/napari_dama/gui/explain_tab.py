@@ -258,7 +258,7 @@ class ExplainTab(Tab):
         self.wait.stop()
         if self.work is not None:
             self.work.blockSignals(True)
-            self.work.wait(30)
+            self.work.wait(10)
         self.state.events.show.disconnect(self._show)
         self.state.events.mask.disconnect(self._show)
         self.session.slide_changed.disconnect(self._on_slide)

@@ -117,10 +117,20 @@ def layer_colours(markers: Sequence[str]) -> list[str]:
     """Return a colour ``#rrggbb`` per marker: its usual one where that is free, else the next that is."""
     out: list[str] = []
     for marker in markers:
-        usual = colour_of(marker)
+        usual = usual_colour(marker)
         free = [colour for colour in DEFAULT_COLOURS if colour not in out]
         out.append(usual if usual not in out or not free else free[0])
     return out
+
+
+def usual_colour(marker: str) -> str:
+    """Return the colour that a marker usually has; a name of the panel is taken before another name for it."""
+    return next((known.colour for known in BRAIN7.markers if known.name == marker), colour_of(marker))
+
+
+def marker_colours(layers: Iterable[Any], slide: str) -> dict[str, str]:
+    """Return the colour in which each marker of a slide is shown."""
+    return {about(layer)["marker"]: shown_colour(layer) for layer in layers_of(layers, "marker", slide)}
 
 
 def colour_ramp(colour: str) -> Any:

@@ -74,7 +74,7 @@ def read_result(folder: Path) -> OpenResult:
 def summary_of(folder: Path, count: int, run: dict[str, Any]) -> str:
     """Say in a few sentences what a result is and what it lacks."""
     parts = [
-        f"{folder.name}: {count:,} cells".replace(",", " ")
+        f"{folder.name}: {count:,} {'cell' if count == 1 else 'cells'}".replace(",", " ")
         + f", found with {run.get('model', {}).get('name', '?')}."
     ]
     if run.get("state") != "done":

@@ -13,6 +13,7 @@ from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_table import cell_facts, type_rows
+from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.result_layers import (
     OpenResult,
@@ -173,7 +174,8 @@ class ResultsTab(Tab):
         if self.result is not None and self.state.selected:
             facts = cell_facts(self.result.cells, self.state.selected)
         self.card.setVisible(self.result is not None)
-        self.card.show_cell(facts, {} if self.result is None else self.result.colours, self.result)
+        shown = {} if self.result is None else marker_colours(self.viewer.layers, self.result.slide)
+        self.card.show_cell(facts, self.result, shown)
         can_explain = self.session.card is not None and "reconstruct" in self.session.card.tasks
         self.card.explain.setEnabled(facts is not None and can_explain)
 
@@ -233,7 +235,7 @@ class ResultsTab(Tab):
         """Let go of the viewer."""
         if self.work is not None:
             self.work.blockSignals(True)
-            self.work.wait(30)
+            self.work.wait(10)
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)

@@ -73,7 +73,7 @@ def resolve_train(
             raise SettingsError(f"Choose the data first: fine-tuning needs {what}.")
         last = ["finetune", "--task", state.kind, "--data", data]
     last += ["-o", str(job), "--init", state.init]
-    settings = {"epochs": state.epochs, "batch_size": state.batch_size, "seed": state.seed}
+    settings = {"epochs": state.epochs, "batch_size": state.batch_size, "seed": state.seed, "log_every": 5}
     if state.max_steps:
         settings["max_steps"] = state.max_steps
     for key, value in settings.items():

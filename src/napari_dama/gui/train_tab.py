@@ -85,7 +85,6 @@ class TrainTab(Tab):
         form.addRow("What", self.kind_box)
         form.addRow("Start from", self.init_box)
         form.addRow("Data", beside(self.data_edit, self.browse))
-        form.addRow("", self.hint)
         for key, title, tip, low, high in _NUMBERS:
             box = narrow(QSpinBox(), tip)
             box.setRange(low, high)
@@ -106,6 +105,7 @@ class TrainTab(Tab):
         self.curve = CurveChart()
         self.use_button = narrow(QPushButton("Use this model"), tooltips.TRAIN_USE)
         self.column.addLayout(form)
+        self.column.addWidget(self.hint)
         self.column.addLayout(beside(self.start_button, self.stop_button))
         self.column.addWidget(self.job_text)
         self.column.addWidget(self.bar)
