@@ -50,6 +50,12 @@ REAL = (
     ("codex_lymph/input_500.ome.tif", 0.377, {}),
     ("cellpainting/plate1_A14_site1_Ch1.ome.tif", None, {"DAPI": 0}),
 )
+# which network decides which fields of the card's architecture
+SHAPES = {
+    "segments": {"dense_widths", "use_pixels", "use_tokens"},
+    "types": {"pool", "type_zoom"},
+    "reconstruct": {"size", "decoder_depth", "decoder_width", "decoder_heads"},
+}
 DEFAULTS: dict[str, dict[str, object]] = {
     "pretrain": {"epochs": 1000, "max_steps": 700, "batch_size": 128, "lr": 1.5e-3, "warmup": 0.1},
     "types": {
@@ -155,20 +161,21 @@ def show(now: RunProgress) -> None:
 
 def assemble(work: Path, out: Path) -> None:
     """Put the three networks into one model with one card."""
-    parts, metrics, training = {}, {}, {}
+    parts, metrics, training, shape = {}, {}, {}, {}
     for task, folder in (("segments", "segments"), ("types", "types"), ("reconstruct", "pretrain")):
         model = load_model(work / folder / "model")
         parts[task] = model.parts[task]
         found = model.card.metrics
         metrics[task] = found.get(task, found)
         training[task] = model.card.training.get(task, model.card.training)
+        own = model.card.architecture.model_dump(include=SHAPES[task])
+        shape.update(own)
         if task == "reconstruct":
-            shape = model.card.architecture
             statistics = model.card.statistics
     card = brain_card(DEFAULT_MODEL)
     card.version = "1"
     card.summary = "DAMA-pretrained ViT-tiny for seven-marker brain tissue: cell outlines, five cell types, reconstructions."
-    card.architecture = Architecture.model_validate(shape.model_dump())
+    card.architecture = Architecture.model_validate(shape)
     card.statistics = statistics
     card.metrics = {"validation_on_simulated_tissue": metrics}
     store = CropStore.open(work / "crops_all")

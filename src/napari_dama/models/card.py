@@ -25,6 +25,7 @@ class Architecture(BaseModel):
     decoder_width: int = Field(128, ge=16, le=4096)
     decoder_heads: int = Field(4, ge=1, le=64)
     pool: Literal["mean", "centre"] = "centre"
+    type_zoom: float = Field(1.0, ge=1, le=4)
     dense_widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     use_pixels: bool = True
     use_tokens: bool = True

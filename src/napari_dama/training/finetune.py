@@ -40,6 +40,7 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
     if settings.task == "types":
         card.classes, card.class_colours = classes, colours
         card.architecture.pool = settings.pool
+        card.architecture.type_zoom = settings.zoom
     else:
         card.architecture.use_pixels = settings.use_pixels
         card.architecture.use_tokens = settings.use_tokens

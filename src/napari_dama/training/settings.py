@@ -133,6 +133,7 @@ class FinetuneSettings(RunSettings):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     freeze_encoder: bool = False
     pool: Literal["mean", "centre"] = "centre"
+    zoom: float = Field(1.5625, ge=1, le=4)  # types: the central 64 of 100 px
     tile_px: int = Field(256, ge=128)
     use_pixels: bool = True
     use_tokens: bool = True

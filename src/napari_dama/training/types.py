@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import FinetuneSettings
 
 VARIATION = Variation(
-    zoom=(0.85, 1.2), shift=0.03, gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.06, only_nuclear=0.0
+    zoom=(0.9, 1.15), shift=0.02, gain=0.2, gamma=0.15, noise=0.03, drop_marker=0.04, only_nuclear=0.0
 )
 
 
