@@ -170,8 +170,13 @@ def test_cancel_keeps_what_is_finished_and_says_so(dock: Any, wait_for: Wait) ->
     dock.analyse.cancel.click()
     wait_for(lambda: dock.analyse.work is None and dock.results.work is None)
     assert dock.analyse.run.isEnabled()
-    assert "kept" in dock.analyse.status.text() or "Cancelled" in dock.analyse.status.text()
+    assert "Cancelled" in dock.analyse.status.text()
     assert dock.message.details.toPlainText() == ""
+    if dock.analyse.resume.isVisibleTo(dock.analyse):
+        dock.analyse.resume.click()
+        wait_for(lambda: dock.analyse.work is None and dock.results.work is None)
+        assert "Done" in dock.analyse.status.text()
+        assert dock.results.result.summary.count("Not complete") == 0
 
 
 def test_view_region_lies_on_the_slide(dock: Any) -> None:
@@ -218,6 +223,14 @@ def test_the_dock_fits_320_px_and_lets_go_when_closed(dock: Any, qtbot: Any) -> 
     dock.close_down()
     assert len(viewer.mouse_drag_callbacks) == count - 1
     viewer.layers.clear()
+
+
+def test_a_slide_opened_after_the_dock_fills_the_list(dock: Any, wait_for: Wait, tmp_path: Path) -> None:
+    dock.viewer.layers.clear()
+    wait_for(lambda: dock.channels.rows == [])
+    add_slide(dock.viewer, tmp_path / "tissue.ome.tif")
+    wait_for(lambda: len(dock.channels.rows) == 7)
+    assert dock.analyse.run.isEnabled()
 
 
 def test_removing_the_slide_empties_the_dock(dock: Any) -> None:

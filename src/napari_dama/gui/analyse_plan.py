@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,16 @@ def progress_text(progress: Progress) -> str:
     if progress.eta_s is not None:
         parts.append(f"about {duration(progress.eta_s)} left")
     return ", ".join(parts)
+
+
+def kept_text(folder: Path) -> str:
+    """Say what a cancelled run left."""
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "Cancelled before anything was written."
+    done, total, cells = run.get("tiles_done", 0), run.get("tiles", "?"), run.get("cells", 0)
+    return f"Cancelled: {done} of {total} tiles with {cells} cells are kept in {folder}."
 
 
 def device_lines(progress: Report, stop: Stop) -> list[tuple[str, str]]:

@@ -22,11 +22,12 @@ from napari_dama.errors import DamaError, Interrupted, SettingsError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_plan import (
     AnalysePlan,
-    device_lines,
+    kept_text,
     progress_share,
     progress_text,
     resolve_analyse,
 )
+from napari_dama.gui.device_box import DeviceBox
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.place import shape_region, view_region
 from napari_dama.gui.resolve import area_sentence
@@ -61,8 +62,8 @@ class AnalyseTab(Tab):
         self.viewer = viewer
         self.session = session
         self.work: Work | None = None
-        self.device_work: Work | None = None
         self.out: Path | None = None
+        self.settings: dict[str, Any] = {}
         self._build()
         session.plan_changed.connect(self._sync)
         session.slide_changed.connect(self._on_slide)
@@ -75,11 +76,7 @@ class AnalyseTab(Tab):
             self.region_box.addItem(title, key)
             self.region_box.setItemData(self.region_box.count() - 1, tip, 3)
         self.area = muted(QLabel())
-        self.device_box = narrow(QComboBox(), tooltips.DEVICE)
-        self.device_box.addItem("auto", "auto")
-        self.device_box.addItem("cpu", "cpu")
-        self.find_devices = QPushButton("Look")
-        self.find_devices.setToolTip(tooltips.FIND_DEVICES)
+        self.device_box = DeviceBox()
         self.types_box = QCheckBox("Tell cell types")
         self.types_box.setToolTip(tooltips.TYPES)
         self.types_reason = muted(QLabel())
@@ -92,6 +89,9 @@ class AnalyseTab(Tab):
         self.run.setMinimumHeight(32)
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip(tooltips.CANCEL)
+        self.resume = QPushButton("Go on")
+        self.resume.setToolTip(tooltips.RESUME)
+        self.resume.setVisible(False)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.status = muted(QLabel())
@@ -99,24 +99,25 @@ class AnalyseTab(Tab):
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Where", self.region_box)
-        form.addRow("Device", beside(self.device_box, self.find_devices))
+        form.addRow("Device", self.device_box)
         form.addRow("Result", beside(self.out_edit, self.browse))
         self.column.addLayout(form)
         self.column.addWidget(self.area)
         self.column.addWidget(self.types_box)
         self.column.addWidget(self.types_reason)
         self.column.addWidget(self.blocker)
-        self.column.addLayout(beside(self.run, self.cancel))
+        self.column.addLayout(beside(self.run, self.cancel, self.resume))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.status)
         self.column.addStretch()
         self.region_box.activated.connect(self._on_region)
-        self.device_box.activated.connect(self._on_device)
-        self.find_devices.clicked.connect(self._on_find_devices)
+        self.device_box.chosen.connect(self._on_device)
+        self.device_box.failed.connect(self.failed.emit)
         self.types_box.toggled.connect(self._on_types)
         self.out_edit.editingFinished.connect(self._on_out)
         self.browse.clicked.connect(self._on_browse)
         self.run.clicked.connect(self.start)
+        self.resume.clicked.connect(self.go_on)
         self.cancel.clicked.connect(self._on_cancel)
 
     @property
@@ -155,15 +156,24 @@ class AnalyseTab(Tab):
         except DamaError as error:
             self.failed.emit(error)
             return
-        settings = plan.arguments(region)
-        slide = self.session.reopen()
-        out = self.out = plan.out
+        self.out, self.settings = plan.out, plan.arguments(region)
+        self._launch(resume=False)
+
+    def go_on(self) -> None:
+        """Go on with the run that was cancelled, with the settings that it had."""
+        if self.work is None and self.out is not None:
+            self._launch(resume=True)
+
+    def _launch(self, *, resume: bool) -> None:
+        slide, out, settings = self.session.reopen(), self.out, self.settings
+        if out is None:
+            return
 
         def task(progress: Report, stop: Stop) -> Any:
             from napari_dama.predict.analyse import analyse
 
             with slide:
-                return analyse(slide, out, progress=progress, stop=stop, **settings)
+                return analyse(slide, out, progress=progress, stop=stop, resume=resume, **settings)
 
         self.noted.emit("")
         self.work = Work(task, self)
@@ -186,21 +196,16 @@ class AnalyseTab(Tab):
             self.tile_done.emit(str(self.out))
 
     def _on_finished(self, result: Any) -> None:
-        cancelled = self.work is not None and self.work.cancelled
         self._end()
-        words = (
-            "Cancelled: the cells found until then are kept in"
-            if cancelled
-            else "Done. Cells, table and record are in"
-        )
-        self.status.setText(f"{words} {result.path}")
+        self.status.setText(f"Done. Cells, table and record are in {result.path}")
         self.analysed.emit(str(result.path))
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
-        if isinstance(error, Interrupted):
-            self.status.setText(str(error))
-            if self.out is not None and (self.out / "run.json").exists():
+        if isinstance(error, Interrupted) and self.out is not None:
+            self.status.setText(kept_text(self.out))
+            self.resume.setVisible((self.out / "run.json").exists())
+            if self.resume.isVisibleTo(self):
                 self.analysed.emit(str(self.out))
             return
         self.status.setText("Not finished.")
@@ -222,7 +227,7 @@ class AnalyseTab(Tab):
         state, plan = self.session.state.analyse, self.plan
         busy = self.work is not None
         self.region_box.setCurrentIndex(max(self.region_box.findData(state.region), 0))
-        self.device_box.setCurrentIndex(max(self.device_box.findData(state.device), 0))
+        self.device_box.show_device(state.device)
         blocked = self.types_box.blockSignals(True)
         self.types_box.setChecked(plan.types)
         self.types_box.blockSignals(blocked)
@@ -234,6 +239,8 @@ class AnalyseTab(Tab):
         self.run.setEnabled(plan.ready and not busy)
         self.cancel.setVisible(busy)
         self.bar.setVisible(busy)
+        if busy:
+            self.resume.setVisible(False)
         for widget in (self.region_box, self.device_box, self.out_edit, self.browse):
             widget.setEnabled(not busy)
         self._sync_area()
@@ -251,6 +258,7 @@ class AnalyseTab(Tab):
             self.area.setText(area_sentence(region, self.session.pixel.pixel_um))
 
     def _on_slide(self) -> None:
+        self.resume.setVisible(False)
         self.session.state.analyse.out = ""
         self._sync()
 
@@ -259,8 +267,8 @@ class AnalyseTab(Tab):
         self.region_box.setToolTip(_REGION_TIPS[index])
         self._sync_area()
 
-    def _on_device(self, index: int) -> None:
-        self.session.state.analyse.device = self.device_box.itemData(index)
+    def _on_device(self, device: str) -> None:
+        self.session.state.analyse.device = device
 
     def _on_types(self, wanted: bool) -> None:
         self.session.state.analyse.types = wanted
@@ -273,29 +281,13 @@ class AnalyseTab(Tab):
         if folder and self.plan.out is not None:
             self.session.state.analyse.out = str(Path(folder) / self.plan.out.name)
 
-    def _on_find_devices(self) -> None:
-        if self.device_work is None:
-            self.find_devices.setEnabled(False)
-            self.device_work = Work(device_lines, self)
-            self.device_work.finished.connect(self._on_devices)
-            self.device_work.failed.connect(self.failed.emit)
-            self.device_work.start()
-
-    def _on_devices(self, lines: list[tuple[str, str]]) -> None:
-        self.device_work = None
-        self.find_devices.setEnabled(True)
-        self.device_box.clear()
-        for name, title in [("auto", "auto"), *lines]:
-            self.device_box.addItem(title, name)
-        self._sync()
-
     def close_down(self) -> None:
         """Cancel what runs and let go of the session."""
-        for work in (self.work, self.device_work):
-            if work is not None:
-                work.cancel()
-                work.blockSignals(True)
-                work.wait(10)
+        self.device_box.close_down()
+        if self.work is not None:
+            self.work.cancel()
+            self.work.blockSignals(True)
+            self.work.wait(10)
         self.session.plan_changed.disconnect(self._sync)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.state.analyse.events.disconnect(self._sync)

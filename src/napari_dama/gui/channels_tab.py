@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_dama.gui import tooltips
@@ -27,6 +28,13 @@ class ChannelsTab(Tab):
         self.session = session
         self.rows: list[MarkerRowWidget] = []
         self._build()
+        # layers come and go one by one: the list is built once they are all there
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._follow_layers)
+        viewer.layers.events.inserted.connect(self._on_layers)
+        viewer.layers.events.removed.connect(self._on_layers)
         session.slide_changed.connect(self._rebuild)
         session.plan_changed.connect(self._sync)
         session.state.channels.events.pixel_um.connect(self._rescale)
@@ -82,6 +90,13 @@ class ChannelsTab(Tab):
             self.rows.append(row)
             self.list.addWidget(row)
         self._sync()
+
+    def _on_layers(self, event: object = None) -> None:
+        self._later.start()
+
+    def _follow_layers(self) -> None:
+        if [row.layer for row in self.rows] != self._layers():
+            self._rebuild()
 
     def _layers(self) -> list[Any]:
         return layers_of(self.viewer.layers, "marker", self.session.state.slide)
@@ -159,8 +174,11 @@ class ChannelsTab(Tab):
 
     def close_down(self) -> None:
         """Let go of the layers."""
+        self._later.stop()
         for row in self.rows:
             row.close_down()
+        self.viewer.layers.events.inserted.disconnect(self._on_layers)
+        self.viewer.layers.events.removed.disconnect(self._on_layers)
         self.session.slide_changed.disconnect(self._rebuild)
         self.session.plan_changed.disconnect(self._sync)
         self.session.state.channels.events.pixel_um.disconnect(self._rescale)

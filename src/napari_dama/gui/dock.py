@@ -10,17 +10,19 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QLabel,
+    QPushButton,
     QScrollArea,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_tab import AnalyseTab
 from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
-from napari_dama.gui.layers import slides_in
+from napari_dama.gui.layers import foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
 from napari_dama.gui.results_tab import ResultsTab
 from napari_dama.gui.session import Session
@@ -59,6 +61,7 @@ class DamaDock(QWidget):
         self.slide_box = narrow(QComboBox(), tooltips.SLIDE)
         self.model_box = narrow(QComboBox(), tooltips.MODEL)
         self.facts = muted(QLabel())
+        self.adopt = narrow(QPushButton("Open it as a slide"), tooltips.OPEN_AS_SLIDE)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -81,6 +84,7 @@ class DamaDock(QWidget):
         layout.setSpacing(6)
         layout.addLayout(form)
         layout.addWidget(self.facts)
+        layout.addWidget(self.adopt)
         layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(300)
@@ -101,6 +105,7 @@ class DamaDock(QWidget):
         self.session.plan_changed.connect(self._sync_facts)
         self.session.models_changed.connect(self._sync_models)
         self.session.failed.connect(self.message.show_error)
+        self.adopt.clicked.connect(self._on_adopt)
         self.slide_box.activated.connect(self._on_slide_chosen)
         self.model_box.activated.connect(self._on_model_chosen)
         for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
@@ -137,15 +142,22 @@ class DamaDock(QWidget):
 
     def _sync_facts(self) -> None:
         slide = self.session.slide
+        stranger = foreign_file(self.viewer.layers) if slide is None else ""
+        self.adopt.setVisible(bool(stranger))
         if slide is None:
-            self.facts.setText(
-                "Open a slide with File > Open, or take File > Open Sample > DAMA to try it out."
-            )
+            self.facts.setText(_OTHER_READER if stranger else _NOTHING_OPEN)
             return
         count, height, width = slide.shape
         pixel = self.session.pixel.pixel_um
         size = "pixel size unknown" if pixel is None else f"{pixel:.4g} µm per pixel"
         self.facts.setText(f"{count} markers, {height} x {width} px, {slide.dtype}, {size}")
+
+    def _on_adopt(self) -> None:
+        path = foreign_file(self.viewer.layers)
+        try:
+            self.viewer.open(path, plugin="napari-dama")
+        except (DamaError, OSError, ValueError) as error:
+            self.message.show_error(error)
 
     def _on_slide_chosen(self, index: int) -> None:
         self.message.clear()
@@ -196,6 +208,10 @@ class DamaDock(QWidget):
         """Qt closes the widget."""
         self.close_down()
         super().closeEvent(event)  # type: ignore[arg-type]
+
+
+_NOTHING_OPEN = "Open a slide with File > Open, or take File > Open Sample > DAMA to try it out."
+_OTHER_READER = "The image in the window was opened by another reader, without its markers."
 
 
 def _scrolled(tab: QWidget) -> QScrollArea:

@@ -44,6 +44,7 @@ class ExplainTab(Tab):
         self.state.events.mask.connect(self._show)
         session.slide_changed.connect(self._on_slide)
         session.plan_changed.connect(self._on_plan)
+        self._show()
         self._sync()
 
     def _build(self) -> None:

@@ -47,6 +47,19 @@ def slides_in(layers: Iterable[Any]) -> list[str]:
     return list(dict.fromkeys(about(layer)["slide"] for layer in layers_of(layers, "marker")))
 
 
+def foreign_file(layers: Iterable[Any]) -> str:
+    """Return the file of an image that another reader opened, empty when there is none."""
+    for layer in layers:
+        path = getattr(layer.source, "path", None)
+        if (
+            path
+            and not about(layer)
+            and str(path).lower().endswith((".tif", ".tiff", ".qptiff", ".npy", ".zarr"))
+        ):
+            return str(path)
+    return ""
+
+
 def scale_of(pixel_um: float | None) -> dict[str, Any]:
     """Return napari's ``scale`` and ``units`` for a pixel size; pixels when it is not known."""
     if pixel_um is None:

@@ -144,7 +144,7 @@ class Session:
         if self.state.slide:
             try:
                 self.slide = open_slide(self.path)
-            except DamaError as error:
+            except (DamaError, OSError) as error:
                 self.failed.emit(error)
         with self.state.channels.events.blocked():
             self.state.channels.pixel_um = None

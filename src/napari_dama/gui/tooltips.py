@@ -67,3 +67,5 @@ EXPLAIN_HONEST = (
     "not brightness. The error counts hidden pieces only."
 )
 TRAIN_BROWSE = "Choose a crop store, or a folder of slides with outlined cells."
+RESUME = "Go on with the run that was cancelled: finished tiles are not done again."
+OPEN_AS_SLIDE = "Open this file with DAMA's reader: one layer per marker, with names, colours and sizes."
