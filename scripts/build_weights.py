@@ -41,7 +41,7 @@ from napari_dama.training.settings import FinetuneSettings, PretrainSettings
 if TYPE_CHECKING:
     from napari_dama.training.loop import RunProgress
 
-STAGES = ("simulate", "crops", "pretrain", "types", "segments", "assemble")
+STAGES = ("simulate", "crops", "pretrain", "types_tokens", "types", "segments", "assemble")
 FIRST_SEED = 1000
 # name, pixel size where the file has none (an assumption), channel map where names do not tell
 REAL = (
@@ -53,28 +53,18 @@ REAL = (
 # which network decides which fields of the card's architecture
 SHAPES = {
     "segments": {"dense_widths", "use_pixels", "use_tokens"},
-    "types": {"pool", "type_zoom"},
+    "types": {"pool", "type_zoom", "type_pixels"},
     "reconstruct": {"size", "decoder_depth", "decoder_width", "decoder_heads"},
 }
+SUPERVISED = {"epochs": 1000, "warmup": 0.08, "layer_decay": 0.9}
 DEFAULTS: dict[str, dict[str, object]] = {
-    "pretrain": {"epochs": 1000, "max_steps": 700, "batch_size": 128, "lr": 1.5e-3, "warmup": 0.1},
-    "types": {
-        "epochs": 1000,
-        "max_steps": 900,
-        "batch_size": 64,
-        "lr": 4e-3,
-        "warmup": 0.08,
-        "layer_decay": 0.9,
-    },
-    "segments": {
-        "epochs": 1000,
-        "max_steps": 1200,
-        "batch_size": 8,
-        "lr": 3e-2,
-        "warmup": 0.08,
-        "layer_decay": 0.9,
-    },
+    "pretrain": {"epochs": 1000, "max_steps": 450, "batch_size": 128, "lr": 1.5e-3, "warmup": 0.1},
+    # the encoder first learns the task alone, then together with the convolutional path beside it
+    "types_tokens": {**SUPERVISED, "max_steps": 800, "batch_size": 64, "lr": 4e-3, "use_pixels": False},
+    "types": {**SUPERVISED, "max_steps": 500, "batch_size": 64, "lr": 4e-3},
+    "segments": {**SUPERVISED, "max_steps": 400, "batch_size": 8, "lr": 3e-2},
 }
+STARTS = {"types_tokens": "pretrain", "types": "types_tokens", "segments": "pretrain"}
 
 
 def main() -> int:
@@ -96,10 +86,11 @@ def main() -> int:
         elif stage == "pretrain":
             settings = PretrainSettings(crops=args.work / "crops_all", out=args.work / "pretrain")
             run(pretrain, settings.with_overrides([*common, "validate_every=100", *overrides[stage]]))
-        elif stage in ("types", "segments"):
-            data = [args.work / ("crops_typed" if stage == "types" else "tissue")]
-            init = args.init or str(args.work / "pretrain" / "model")
-            settings = FinetuneSettings(task=stage, data=data, out=args.work / stage, init=init)
+        elif stage in STARTS:
+            task = "segments" if stage == "segments" else "types"
+            data = [args.work / ("tissue" if task == "segments" else "crops_typed")]
+            init = str(args.work / STARTS[stage] / "model")
+            settings = FinetuneSettings(task=task, data=data, out=args.work / stage, init=init)
             run(finetune, settings.with_overrides([*common, "validate_every=200", *overrides[stage]]))
         else:
             assemble(args.work, args.out)

@@ -26,6 +26,7 @@ class Architecture(BaseModel):
     decoder_heads: int = Field(4, ge=1, le=64)
     pool: Literal["mean", "centre"] = "centre"
     type_zoom: float = Field(1.0, ge=1, le=4)
+    type_pixels: bool = False
     dense_widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     use_pixels: bool = True
     use_tokens: bool = True

@@ -58,7 +58,13 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
     if task == "segments":
         return DenseSegmenter(encoder, DenseSpec(shape.dense_widths, shape.use_pixels, shape.use_tokens))
     if task == "types":
-        return TypeClassifier(encoder, len(card.classes), pool=shape.pool, zoom=shape.type_zoom)
+        return TypeClassifier(
+            encoder,
+            len(card.classes),
+            pool=shape.pool,
+            zoom=shape.type_zoom,
+            use_pixels=shape.type_pixels,
+        )
     return MaskedAutoencoder(
         encoder, DecoderSpec(shape.decoder_depth, shape.decoder_width, shape.decoder_heads)
     )

@@ -1,4 +1,4 @@
-"""Cell typing: an encoder and a linear head over pooled tokens."""
+"""Cell typing: a linear head over pooled tokens of an encoder, and over a light convolutional path beside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec
+from napari_dama.nets.layers import conv_block
 
 Pool = Literal["mean", "centre"]
+PATH_WIDTHS = (24, 48, 96, 128)
 
 
 class TypeClassifier(nn.Module):
@@ -20,34 +22,55 @@ class TypeClassifier(nn.Module):
     over the central patches, which tells the cell in the middle from its neighbours.
 
     ``zoom`` enlarges the middle of the crop before it is encoded, in training and use alike: at 1.5625 the network sees the
-    central 64 of 100 px (20.8 um), about the field that the authors train and validate on.
+    central 64 of 100 px (20.8 um), about the field that the authors train and validate on. ``use_pixels`` adds a light
+    convolutional path beside the tokens, for what a patch of 16 px blurs: whether a marker lies in, around or across the
+    nucleus. Measured in docs/decisions/0003-heads.md.
     """
 
     def __init__(
-        self, encoder: EncoderSpec, classes: int, *, pool: Pool = "centre", zoom: float = 1.0
+        self,
+        encoder: EncoderSpec,
+        classes: int,
+        *,
+        pool: Pool = "centre",
+        zoom: float = 1.0,
+        use_pixels: bool = False,
     ) -> None:
         super().__init__()
         self.pool = pool
         self.zoom = zoom
         self.encoder = Encoder(encoder)
-        width = encoder.width * (2 if pool == "centre" else 1)
+        width = encoder.width
+        self.path: nn.Sequential | None = None
+        if use_pixels:
+            steps = zip((encoder.channels, *PATH_WIDTHS), PATH_WIDTHS, strict=False)
+            self.path = nn.Sequential(*(conv_block(a, b, stride=2) for a, b in steps))
+            width += PATH_WIDTHS[-1]
+        width *= 2 if pool == "centre" else 1
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
         nn.init.trunc_normal_(self.head.weight, std=2e-5)
         nn.init.zeros_(self.head.bias)
 
     def features(self, x: Tensor) -> Tensor:
-        """Pooled features of crops (N, C, H, W): (N, D) or (N, 2 D)."""
-        tokens = self.encoder(enlarge_middle(x, self.zoom))[:, 1:]  # (N, L, D)
-        mean = tokens.mean(dim=1)
-        if self.pool == "centre":
-            grid = self.encoder.spec.grid
-            lo = grid // 2 - max(grid // 8, 1)
-            hi = grid - lo
-            middle = tokens.unflatten(1, (grid, grid))[:, lo:hi, lo:hi].mean(dim=(1, 2))
-            mean = torch.cat([mean, middle], dim=1)
-        pooled: Tensor = self.norm(mean)
-        return pooled
+        """Pooled and normalised features of crops (N, C, H, W): (N, D)."""
+        x = enlarge_middle(x, self.zoom)
+        grid = self.encoder.spec.grid
+        maps = [self.encoder(x)[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))]  # (N, D, grid, grid)
+        if self.path is not None:
+            maps.append(self.path(x.contiguous(memory_format=torch.channels_last)))
+        pooled = torch.cat([self._pooled(each) for each in maps], dim=1)
+        normed: Tensor = self.norm(pooled)
+        return normed
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """Average (N, D, h, w) over the crop, and beside it over the middle."""
+        mean = maps.mean(dim=(2, 3))
+        if self.pool == "mean":
+            return mean
+        side = maps.shape[-1]
+        lo = side // 2 - max(side // 8, 1)
+        return torch.cat([mean, maps[..., lo : side - lo, lo : side - lo].mean(dim=(2, 3))], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of crops (N, C, H, W)."""

@@ -3,7 +3,7 @@
 Maps of neighbouring tiles can be compared and blended pixel by pixel, which boxes cannot; and unlike flow fields they do
 not change sign under flips. Instances follow by a seeded watershed (`napari_dama.cells.instances`). Tokens of 16 px lose the
 outline of a nucleus 20 px wide: a light convolutional path from the pixels runs beside them, as UNETR-like decoders
-have it (Hatamizadeh et al. 2022). Measured in docs/decisions/0003-segmentation.md.
+have it (Hatamizadeh et al. 2022). Measured in docs/decisions/0003-heads.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec
+from napari_dama.nets.layers import conv_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,6 @@ class DenseSpec:
     def __post_init__(self) -> None:
         if not (self.use_pixels or self.use_tokens):
             raise ValueError("a segmenter needs pixels, tokens or both")
-
-
-def _conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
 
 
 class DenseSegmenter(nn.Module):
@@ -58,17 +51,22 @@ class DenseSegmenter(nn.Module):
         inputs = encoder.channels
         if spec.use_pixels:
             self.down = nn.ModuleList(
-                [_conv(inputs, w1), _conv(w1, w2, stride=2), _conv(w2, w4, stride=2), _conv(w4, w8, stride=2)]
+                [
+                    conv_block(inputs, w1),
+                    conv_block(w1, w2, stride=2),
+                    conv_block(w2, w4, stride=2),
+                    conv_block(w4, w8, stride=2),
+                ]
             )
         self.spread = encoder.patch_px // 8
         if spec.use_tokens:
             self.bridge = nn.Conv2d(encoder.width, w8 * self.spread**2, 1)
         both = spec.use_pixels and spec.use_tokens
         skip = 1 if spec.use_pixels else 0
-        self.up8 = nn.Sequential(_conv(w8 * 2 if both else w8, w8), _conv(w8, w8))
-        self.up4 = _conv(w8 + skip * w4, w4)
-        self.up2 = _conv(w4 + skip * w2, w2)
-        self.up1 = _conv(w2 + skip * w1, w1)
+        self.up8 = nn.Sequential(conv_block(w8 * 2 if both else w8, w8), conv_block(w8, w8))
+        self.up4 = conv_block(w8 + skip * w4, w4)
+        self.up2 = conv_block(w4 + skip * w2, w2)
+        self.up1 = conv_block(w2 + skip * w1, w1)
         self.head = nn.Conv2d(w1, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:

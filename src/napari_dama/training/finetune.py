@@ -41,6 +41,7 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
         card.classes, card.class_colours = classes, colours
         card.architecture.pool = settings.pool
         card.architecture.type_zoom = settings.zoom
+        card.architecture.type_pixels = settings.use_pixels
     else:
         card.architecture.use_pixels = settings.use_pixels
         card.architecture.use_tokens = settings.use_tokens
