@@ -279,7 +279,8 @@ def test_a_model_folder_is_checked_and_copied(tmp_path: Path, inside: str) -> No
     found = load_model(folder)
     assert found.card.name == "copy" and found.card.tasks == model.card.tasks
     before = load_model(tmp_path / "elsewhere").state()
-    assert all(torch.equal(value, found.state()[name]) for name, value in before.items())
+    after = found.state()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_a_folder_that_is_no_model_or_damaged(tmp_path: Path, shelf: Path) -> None:
