@@ -21,7 +21,7 @@ _LAZY = {
     "load_model": "napari_dama.models.shelf",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:

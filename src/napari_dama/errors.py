@@ -1,4 +1,4 @@
-"""The small tree of errors that users may meet; each message says what was wrong with which file or setting, and the way out."""
+"""The small tree of errors that users may meet: a message says what was wrong with which file or setting, and what to do."""
 
 
 class DamaError(Exception):
