@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from napari_dama.nets.classifier import TypeClassifier
+from napari_dama.nets.classifier import TypeClassifier, enlarge_middle
 from napari_dama.nets.encoder import EncoderSpec
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec, dense_loss
 
@@ -102,3 +102,27 @@ def test_typing_head_pools_as_it_says(pool: str, image_px: int) -> None:
             ]
             wanted = torch.cat([wanted, torch.stack(middle).mean(0)], dim=1)
         assert torch.allclose(net.features(x), net.norm(wanted), atol=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["mean", "centre"])
+@pytest.mark.parametrize("channels", [1, 7])
+def test_typing_head_with_a_path_from_the_pixels(pool: str, channels: int) -> None:
+    spec = EncoderSpec("tiny", channels=channels, image_px=64)
+    net = TypeClassifier(spec, 3, pool=pool, zoom=1.5, use_pixels=True).eval()  # type: ignore[arg-type]
+    x = torch.rand(2, channels, 64, 64)
+    with torch.no_grad():
+        features = net.features(x)
+        assert features.shape == (2, (48 + 128) * (2 if pool == "centre" else 1)) and net(x).shape == (2, 3)
+        assert torch.allclose(features[:1], net.features(x[:1]), atol=1e-4)  # alone or among neighbours
+
+
+def test_zoom_shows_the_middle_alone() -> None:
+    x = torch.rand(2, 3, 64, 64)
+    assert enlarge_middle(x, 1.0) is x
+    twice = enlarge_middle(x, 2.0)
+    wanted = torch.nn.functional.interpolate(x[..., 16:48, 16:48], scale_factor=2, mode="bilinear")
+    assert torch.allclose(twice[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=1e-4)
+    outside = x.clone()
+    outside[..., :14, :] = 9
+    outside[..., 50:] = 9
+    assert torch.equal(enlarge_middle(outside, 2.0), twice)

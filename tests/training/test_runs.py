@@ -105,12 +105,16 @@ def test_types_from_a_parent_keep_what_the_parent_did(store_path: Path, tmp_path
     assert child.card.tasks == ["reconstruct", "types"]
     assert child.card.parent == "parent" and child.card.name == "child"
     assert child.card.classes == list(TYPES)
+    assert child.card.architecture.type_zoom == 1.5625 and child.card.architecture.type_pixels
     old, kept = parent.state(), child.state()
     assert all(torch.equal(kept[name], value) for name, value in old.items())
     probabilities = child.type_probabilities(torch.rand(3, 7, 128, 128))
     assert probabilities.shape == (3, 5)
     assert torch.allclose(probabilities.sum(1), torch.ones(3), atol=1e-5)
-    assert child.embed(torch.rand(3, 7, 128, 128)).shape == (3, 96)
+    assert child.embed(torch.rand(3, 7, 128, 128)).shape == (
+        3,
+        2 * (48 + 128),
+    )  # tokens and pixels, whole crop and middle
     assert child.card.metrics["types"]["validation"]["score"] == metrics["score"]
 
 
