@@ -37,7 +37,9 @@ def add_slide(viewer: Any, path: Path) -> list[Any]:
     return [viewer.add_layer(Layer.create(*data)) for data in reader(str(path))]
 
 
-def small_slide(folder: Path, *, markers: list[str] | None = None, pixel_um: float | None = 0.5) -> Path:
+def small_slide(
+    folder: Path, name: str = "tissue", *, markers: list[str] | None = None, pixel_um: float | None = 0.5
+) -> Path:
     """Write an OME-TIFF of blobs, 192 x 224 px."""
     import numpy as np
     import tifffile
@@ -52,7 +54,7 @@ def small_slide(folder: Path, *, markers: list[str] | None = None, pixel_um: flo
     meta: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": names}}
     if pixel_um is not None:
         meta |= {"PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
-    path = folder / "tissue.ome.tif"
+    path = folder / f"{name}.ome.tif"
     tifffile.imwrite(path, np.clip(image, 0, 65535).astype(np.uint16), ome=True, metadata=meta)
     return path
 
@@ -61,7 +63,7 @@ def small_slide(folder: Path, *, markers: list[str] | None = None, pixel_um: flo
 def wait_for(qtbot: Any) -> Callable[[Callable[[], bool]], None]:
     """Let the window work until something is done."""
 
-    def wait(done: Callable[[], bool], seconds: float = 240) -> None:
+    def wait(done: Callable[[], bool], seconds: float = 600) -> None:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, "the window did not get there in time"

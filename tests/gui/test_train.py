@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.gui.conftest import add_slide, small_slide
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 Wait = Callable[[Callable[[], bool]], None]
+
+
+@pytest.fixture
+def dock(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path) -> Iterator[Any]:
+    """The dock with two slides: one to train on, one to validate on."""
+    from napari_dama.gui.dock import DamaDock
+
+    viewer = make_napari_viewer()
+    for name in ("first", "second"):
+        add_slide(viewer, small_slide(tmp_path, name))
+    widget = DamaDock(viewer)
+    yield widget
+    widget.close_down()
 
 
 def test_train_stop_and_failure(dock: Any, wait_for: Wait, tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def read_job(folder: Path, *, now: float | None = None) -> JobView:
 
 
 def _words(state: str, step: int, total: int, status: Mapping[str, Any]) -> str:
+    if state == "failed" and status.get("why"):
+        return f"Failed: {status['why']}"
     parts = [f"Step {step} of {total}"]
     rate, left, loss = status.get("images_per_s"), status.get("eta_s"), status.get("loss")
     if isinstance(loss, int | float):
@@ -216,7 +218,7 @@ def last_words(log: Path) -> str:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
         return ""
-    return next((line for line in reversed(lines) if line), "")
+    return next((line for line in reversed(lines) if line), "").removeprefix("error: ")
 
 
 def _json(file: Path) -> dict[str, Any]:
