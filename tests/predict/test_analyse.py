@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from stand_in import NucleusModel
 
 from napari_dama.errors import Interrupted, OutputError, PanelError, SettingsError
 from napari_dama.predict import analyse as analyse_module
@@ -18,6 +17,7 @@ from napari_dama.predict.progress import Progress
 from napari_dama.predict.record import LABELS, RUN_FILE, TABLE, TILES
 from napari_dama.predict.result import ResultFolder
 from napari_dama.slides.region import Region
+from stand_in import NucleusModel
 
 MARKERS = ["DAPI", "Histones", "NeuN", "S100", "Olig2", "Iba1", "RECA1"]
 SMALL = 256
@@ -447,3 +447,31 @@ def test_opening_something_else_says_so(tmp_path: Path) -> None:
     (tmp_path / RUN_FILE).write_text("{", encoding="utf-8")
     with pytest.raises(OutputError, match="cannot be read"):
         ResultFolder.open(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_bundled_model_leaves_no_seams(tmp_path: Path) -> None:
+    """Windows of the encoder lie on one grid, so tiles of 256 px and one tile agree; types with them."""
+    from napari_dama import open_slide
+    from napari_dama.models.shelf import DEFAULT_MODEL, list_models
+    from napari_dama.simulate.tissue import simulate_tissue
+
+    if DEFAULT_MODEL not in [card.name for card in list_models()]:
+        pytest.skip("the bundled weights are not here")
+    tissue = simulate_tissue(640, seed=21)
+    slide = open_slide(tissue.image, markers=tissue.markers, pixel_um=tissue.pixel_um)
+    small = analyse(slide, tmp_path / "small", tile_px=SMALL, device="cpu")
+    large = analyse(slide, tmp_path / "large", tile_px=4096, device="cpu")
+
+    one, two = (r.labels.compute().astype(np.int64) for r in (small, large))
+    assert f1(one, two) > 0.98
+    assert f1(one, tissue.labels.astype(np.int64)) > 0.6
+    by_place = [
+        r.cells().assign(
+            place=lambda t: t["y"].round().astype(int).astype(str) + "," + t["x"].round().astype(str)
+        )
+        for r in (small, large)
+    ]
+    both = by_place[0].merge(by_place[1], on="place")
+    assert len(both) > 0.9 * len(by_place[1])
+    assert (both["type_x"] == both["type_y"]).mean() > 0.97
