@@ -86,6 +86,7 @@ def test_no_nucleus_blocks_until_one_is_chosen(
     assert dock.analyse.run.isEnabled()
     assert not dock.analyse.types_box.isEnabled()
     assert "NeuN" in dock.analyse.types_reason.text()
+    assert dock.analyse.plan.arguments(None)["types"]  # the run's record then says why there are none
     dock.close()
 
 

@@ -29,14 +29,16 @@ class AnalysePlan:
         Why not, empty when it can.
     out : Path or None
         The result folder; it does not exist yet.
-    types, types_possible, types_reason : bool, bool, str
-        Whether types will be told, whether they could be, and why not.
+    types, types_wanted, types_possible, types_reason : bool, bool, bool, str
+        Whether types will be told, are wished for, could be told, and why not; the wish goes into the run, so that its
+        record says why there are none.
     """
 
     ready: bool
     blocker: str
     out: Path | None
     types: bool
+    types_wanted: bool
     types_possible: bool
     types_reason: str
     model: str
@@ -52,7 +54,7 @@ class AnalysePlan:
             "pixel_um": self.pixel_um,
             "region": region,
             "device": self.device,
-            "types": self.types,
+            "types": self.types_wanted,
         }
 
 
@@ -71,6 +73,7 @@ def resolve_analyse(state: AnalyseState, session: Session) -> AnalysePlan:
         blocker=blocker,
         out=out,
         types=state.types and types.possible,
+        types_wanted=state.types,
         types_possible=types.possible,
         types_reason=types.reason,
         model=session.state.model,

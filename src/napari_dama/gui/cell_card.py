@@ -37,11 +37,11 @@ class CellCard(QWidget):
         for widget in (
             self.title,
             self.lines,
+            self.explain,
             self.types_title,
             self.types,
             self.means_title,
             self.means,
-            self.explain,
         ):
             layout.addWidget(widget)
 

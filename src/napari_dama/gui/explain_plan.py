@@ -98,6 +98,7 @@ def sentence(explanation: Explanation) -> str:
         f"It was most wrong {_where(first.error)} ({float(first.error.max()):.2f}; on average {error_1:.2f}, "
         f"where 1 is as wrong as plain grey). The adaptive mask then hid the hardest pieces again and showed others, "
         f"{shared} of them seen both times: {error_2:.2f} on average, {_compare(error_1, error_2)}."
+        f"{_warning(error_1)}"
     )
 
 
@@ -111,6 +112,12 @@ def _compare(before: float, after: float) -> str:
     if after < before * 0.95:
         return "an easier task this time"
     return "about as hard"
+
+
+def _warning(error: float) -> str:
+    if error <= 1:
+        return ""
+    return " Worse than plain grey: do not read much into it, the model has not learned tissue and staining like this."
 
 
 def _where(error: NDArray[np.float32]) -> str:

@@ -127,6 +127,7 @@ class ResultsTab(Tab):
         with self.state.events.blocked():
             self.state.hidden = frozenset()
             self.state.selected = 0
+            self.state.colour_by = "type" if "type" in result.cells else "instance"
         self.legend.show_rows(type_rows(result.cells, result.colours))
         self.outlines.setChecked(False)
         self._recolour()
@@ -156,8 +157,8 @@ class ResultsTab(Tab):
 
     def _sync(self) -> None:
         shown = self.result is not None
-        for widget in (self.colour_box, self.outlines):
-            widget.setEnabled(shown)
+        self.colour_box.setEnabled(self.result is not None and "type" in self.result.cells)
+        self.outlines.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
         self.colour_box.setCurrentIndex(max(self.colour_box.findData(self.state.colour_by), 0))
