@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--slides", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--tasks", nargs="*", choices=("segments", "types"), default=["segments", "types"])
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
     init = str(args.work / "pretrain" / "model")
@@ -65,7 +66,7 @@ def main() -> None:
             ("segments", SEGMENTS, tissue),
             ("types", TYPES, args.work / "crops_typed"),
         ):
-            for variant, changes in variants.items():
+            for variant, changes in variants.items() if task in args.tasks else ():
                 for seed in range(args.seeds):
                     settings = FinetuneSettings(
                         task=task,
