@@ -1,4 +1,4 @@
-"""The bundled model: what it weighs, what its card says, and that it does its work on unseen simulated and on real slides."""
+"""The bundled model: its size, what its card says, and that it works on unseen simulated slides and on real ones."""
 
 from __future__ import annotations
 
