@@ -168,7 +168,7 @@ class DamaDock(QWidget):
         self.state.model = str(self.model_box.itemData(index) or "")
 
     def _on_analysed(self, folder: str) -> None:
-        self.state.results.path = folder
+        self.results.open_folder(folder)
         if self.results.has_result:
             self.tabs.setCurrentIndex(2)
 

@@ -100,6 +100,12 @@ class ResultsTab(Tab):
         """Whether a result is open or being opened."""
         return self.result is not None or self.work is not None
 
+    def open_folder(self, folder: str) -> None:
+        """Open a result folder, anew when it is open already: it may have grown."""
+        with self.state.events.blocked():
+            self.state.path = folder
+        self.load()
+
     def load(self, path: str | None = None) -> None:
         """Read the folder that the state names in a thread, then show it."""
         if not self.state.path or self.work is not None:
@@ -212,8 +218,7 @@ class ResultsTab(Tab):
     def _on_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Result folder of an analysis")
         if folder:
-            self.state.path = ""
-            self.state.path = folder
+            self.open_folder(folder)
 
     def _on_colour(self, index: int) -> None:
         self.state.colour_by = self.colour_box.itemData(index)
