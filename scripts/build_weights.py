@@ -20,7 +20,7 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -158,7 +158,7 @@ def assemble(work: Path, out: Path) -> None:
         parts[task] = model.parts[task]
         found = model.card.metrics
         metrics[task] = found.get(task, found)
-        training[task] = model.card.training.get(task, model.card.training)
+        training[task] = without_folders(model.card.training.get(task, model.card.training), work)
         own = model.card.architecture.model_dump(include=SHAPES[task])
         shape.update(own)
         if task == "reconstruct":
@@ -168,13 +168,13 @@ def assemble(work: Path, out: Path) -> None:
     card.summary = "DAMA-pretrained ViT-tiny for seven-marker brain tissue: cell outlines, five cell types, reconstructions."
     card.architecture = Architecture.model_validate(shape)
     card.statistics = statistics
-    card.metrics = {"validation_on_simulated_tissue": metrics}
+    card.metrics = {"on_validation_slides": metrics}
     store = CropStore.open(work / "crops_all")
     simulated = [slide.name for slide in store.slides if slide.name.startswith("sim_")]
     real = [slide.name for slide in store.slides if not slide.name.startswith("sim_")]
     card.training = {
         "made": date.today().isoformat(),
-        "command": " ".join(["python", *sys.argv]),
+        "command": "python scripts/build_weights.py WORK_DIR --real ../shared/data",
         "torch": torch.__version__,
         "simulated_slides": len(simulated),
         "real_slides_for_pretraining_only": real,
@@ -190,6 +190,14 @@ def assemble(work: Path, out: Path) -> None:
     shutil.rmtree(out / DEFAULT_MODEL, ignore_errors=True)
     save_model(Model(card, parts), out / DEFAULT_MODEL)
     print(out / DEFAULT_MODEL, flush=True)
+
+
+def without_folders(facts: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Facts of a run with paths relative to the work folder: a card travels, the builder's disk does not."""
+    text = json.dumps(facts)
+    for root in (work.resolve(), work):
+        text = text.replace(f"{root}/", "")
+    return dict(json.loads(text))
 
 
 def _arguments() -> argparse.Namespace:

@@ -267,8 +267,8 @@ class ExplainTab(Tab):
 
 
 _INTRO = (
-    "Most of a square around a cell is hidden from the model, which fills it in. Where it fails, it met what it did "
-    "not expect."
+    "Most of a square around a cell is hidden from the model, which fills it in. Where it is most wrong, that piece "
+    "could not be foreseen from the rest."
 )
 
 

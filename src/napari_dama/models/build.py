@@ -68,8 +68,10 @@ def save_model(model: Model, folder: Path, *, overwrite: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / (WEIGHTS + ".part")
         save_file(state, partial)
-        os.replace(partial, folder / WEIGHTS)
         model.card.save(folder)
+        # safetensors makes files that only their owner reads; the card's rights are those that the user's umask gives
+        partial.chmod((folder / CARD).stat().st_mode & 0o777)
+        os.replace(partial, folder / WEIGHTS)
     except OSError as error:
         raise OutputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
     return folder / CARD

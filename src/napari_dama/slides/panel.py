@@ -88,8 +88,11 @@ BRAIN7 = Panel(
 def colour_of(name: str) -> str:
     """Give a marker's colour ``#rrggbb``: that of BRAIN7 where it is known, else always the same one for the same name."""
     key = canonical(name)
+    own = {canonical(marker.name): marker.colour for marker in BRAIN7.markers}
+    if key in own:  # "Histones" is a marker of its own before it is another name for the nucleus
+        return own[key]
     for marker in BRAIN7.markers:
-        if key in {canonical(known) for known in (marker.name, *marker.aliases)}:
+        if key in {canonical(known) for known in marker.aliases}:
             return marker.colour
     return DEFAULT_COLOURS[sum((i + 1) * ord(letter) for i, letter in enumerate(key)) % len(DEFAULT_COLOURS)]
 
