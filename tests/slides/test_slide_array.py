@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import tifffile
 from napari_dama.errors import SettingsError, SlideError
 from napari_dama.slides.region import Region
 from napari_dama.slides.slide import Slide, open_slide
+from napari_dama.slides.tiff_pixels import TiffFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +174,34 @@ def test_colour_pictures(tmp_path: Path) -> None:
 def test_an_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="series"):
         open_slide(np.zeros((2, 9, 9)), series=-1)
+
+
+def test_closing_while_tiles_are_decoded_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that still decode need the same lock that closing needs."""
+    path = tmp_path / "torn.ome.tif"
+    pixels = np.random.default_rng(0).integers(0, 999, (2, 128, 128)).astype("u2")
+    tifffile.imwrite(path, pixels, photometric="minisblack", tile=(64, 64), compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 64)
+    read_bytes = TiffFiles.read_bytes
+
+    def slowly(self: TiffFiles, page: Any, at: int, count: int) -> bytes:
+        if at != offset:
+            time.sleep(0.2)
+        return read_bytes(self, page, at, count)
+
+    monkeypatch.setattr(TiffFiles, "read_bytes", slowly)
+
+    def read_and_close() -> None:
+        with open_slide(path) as slide, pytest.raises(SlideError, match="damaged"):
+            slide.read()
+
+    reader = threading.Thread(target=read_and_close, daemon=True)
+    reader.start()
+    reader.join(timeout=20)
+    assert not reader.is_alive()

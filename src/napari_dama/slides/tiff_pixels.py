@@ -97,9 +97,10 @@ class TiffFiles:
     def close(self) -> None:
         """Stop the threads, close files that were opened here, forget tiles."""
         with self._guard:
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
-                self._pool = None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)  # not under the guard: tiles at work still take it
+        with self._guard:
             self._cache.clear()
             self._cached = 0
             for handle in self._handles:
