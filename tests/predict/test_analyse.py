@@ -159,7 +159,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 ) -> None:
     out = tmp_path / "out"
     progress, stop = stop_after(3)
-    with pytest.raises(Interrupted, match="3 of 12 tiles"):
+    with pytest.raises(Interrupted, match="3 of 20 tiles"):
         analyse(cells_tiff, out, model=nucleus_model, tile_px=SMALL, progress=progress, stop=stop)
     halfway = ResultFolder.open(out)
     first = halfway.cells()
@@ -169,14 +169,14 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
     result = analyse(cells_tiff, out, model=nucleus_model, tile_px=SMALL, resume=True)
 
-    assert nucleus_model.calls - calls == 12 - 3
+    assert nucleus_model.calls - calls == 20 - 3
     assert result.state == "done"
     cells = result.cells()
     assert cells["label"].is_unique
     assert set(np.unique(result.labels.compute())) - {0} == set(cells["label"])
     pd.testing.assert_frame_equal(cells, ResultFolder.open(done).cells())
     again = analyse(cells_tiff, out, model=nucleus_model, tile_px=SMALL, resume=True)
-    assert nucleus_model.calls - calls == 12 - 3 and len(again.cells()) == len(cells)
+    assert nucleus_model.calls - calls == 20 - 3 and len(again.cells()) == len(cells)
 
 
 def test_half_a_tile_is_undone_after_a_crash(
@@ -413,7 +413,7 @@ def test_progress_counts_tiles_cells_and_time(cells_tiff: Path, tmp_path: Path, 
     analyse(cells_tiff, tmp_path / "out", model=nucleus_model, tile_px=SMALL, progress=seen.append)
     tiles = [now for now in seen if now.stage == "tiles"]
 
-    assert [now.done for now in tiles] == list(range(13)) and tiles[-1].total == 12
+    assert [now.done for now in tiles] == list(range(21)) and tiles[-1].total == 20
     assert tiles[0].eta_s is None and tiles[8].eta_s is not None and tiles[8].rate > 0
     assert tiles[-1].cells > 600 and tiles[-1].megapixels == pytest.approx(0.63)
 

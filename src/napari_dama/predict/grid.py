@@ -54,7 +54,7 @@ class ModelGrid:
         first = floor(start * self.scale / self.window_px)
         last = min(self._windows(axis), ceil(stop * self.scale / self.window_px - 1e-9))
         total = max(1, last - first)
-        count = max(1, round(total * self.window_px / tile_px))
+        count = max(1, ceil(total * self.window_px / tile_px - 0.15))  # a little larger beats one tile more
         step = ceil(total / count)
         return [(at, min(at + step, first + total)) for at in range(first, first + total, step)]
 
