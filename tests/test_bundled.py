@@ -14,7 +14,7 @@ from napari_dama.evaluate.segments import evaluate_segments
 from napari_dama.evaluate.types import match_types
 from napari_dama.models.shelf import BUNDLED, DEFAULT_MODEL, load_card
 from napari_dama.predict.analyse import analyse
-from napari_dama.simulate import TYPES, write_simulated
+from napari_dama.simulate import TYPES, simulate_tissue, write_simulated
 from napari_dama.slides.panel import BRAIN7
 
 if TYPE_CHECKING:
@@ -48,15 +48,23 @@ def test_card_says_what_it_saw() -> None:
 
 
 def test_unseen_simulated_tissue(tmp_path: Path) -> None:
-    """The floor that issue 2 asks for, on a small slide; benchmarks/accuracy.py measures properly."""
-    (image,) = write_simulated(tmp_path, n=1, size=768, seed=7001, difficulty="normal")
+    """The floor that issue 2 asks for, on one small slide all of whose markers were stained; where the marker of a type has
+    failed (one slide in ten), that type falls. benchmarks/accuracy.py measures properly, failed stains included.
+    """
+    seed = next(s for s in range(7001, 7100) if min(stain_of(s).values()) > 0.5)
+    (image,) = write_simulated(tmp_path, n=1, size=640, seed=seed, difficulty="normal")
     stem = image.name.removesuffix(".ome.tif")
     result = analyse(image, tmp_path / "out")
     labels = np.asarray(result.labels)
     truth = tifffile.imread(tmp_path / f"{stem}_cells.tif")
-    assert evaluate_segments(truth, labels).f1_50 > 0.8
+    assert evaluate_segments(truth, labels).f1_50 > 0.9
     types = match_types(truth, labels, pd.read_csv(tmp_path / f"{stem}_cells.csv"), result.cells())
-    assert types.balanced_accuracy > 0.8
+    assert types.balanced_accuracy > 0.85
+
+
+def stain_of(seed: int) -> dict[str, float]:
+    """Strength of each marker's stain on the simulated slide of a seed."""
+    return dict(simulate_tissue(64, seed=seed, difficulty="normal").strength)
 
 
 @pytest.mark.slow
