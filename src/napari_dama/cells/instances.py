@@ -47,7 +47,7 @@ def instances_from_maps(
     threshold: float = 0.5,
     seed_height: float = 0.35,
     seed_spacing_um: float = 1.2,
-    saddle: float = 0.08,
+    saddle: float = 0.09,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Cells from a foreground map and a distance map.
 
