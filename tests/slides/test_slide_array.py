@@ -18,6 +18,8 @@ from napari_dama.slides.tiff_pixels import TiffFiles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "i4", "f2", ">f4", "f8", "?"])
 def test_arrays_in_memory_and_on_disk(tmp_path: Path, dtype: str) -> None:
@@ -143,15 +145,21 @@ def test_truncated_tiff(tmp_path: Path, kind: str, part: float) -> None:
     _one_sentence(error, path)
 
 
-def test_damaged_tile_says_where(tmp_path: Path) -> None:
-    path = tmp_path / "torn.ome.tif"
+def _with_damaged_tile(path: Path, tile: int) -> tuple[NDArray[Any], int]:
+    """Write a slide of two channels and spoil one tile of the first: its pixels, and where the tile lies in the file."""
     pixels = np.random.default_rng(0).integers(0, 999, (2, 128, 128)).astype("u2")
     tifffile.imwrite(path, pixels, photometric="minisblack", tile=(64, 64), compression="zlib")
     with tifffile.TiffFile(path) as tif:
-        offset = tif.pages[0].dataoffsets[3]
+        offset = int(tif.pages[0].dataoffsets[tile])
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(b"\xff" * 64)
+    return pixels, offset
+
+
+def test_damaged_tile_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "torn.ome.tif"
+    pixels, _ = _with_damaged_tile(path, 3)
     with open_slide(path) as slide:
         np.testing.assert_array_equal(slide.read(Region(0, 64, 0, 64)), pixels[:, :64, :64])
         with pytest.raises(SlideError, match=r"torn.*damaged"):
@@ -181,13 +189,7 @@ def test_closing_while_tiles_are_decoded_does_not_hang(
 ) -> None:
     """Threads that still decode need the same lock that closing needs."""
     path = tmp_path / "torn.ome.tif"
-    pixels = np.random.default_rng(0).integers(0, 999, (2, 128, 128)).astype("u2")
-    tifffile.imwrite(path, pixels, photometric="minisblack", tile=(64, 64), compression="zlib")
-    with tifffile.TiffFile(path) as tif:
-        offset = tif.pages[0].dataoffsets[0]
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * 64)
+    _, offset = _with_damaged_tile(path, 0)
     read_bytes = TiffFiles.read_bytes
 
     def slowly(self: TiffFiles, page: Any, at: int, count: int) -> bytes:
