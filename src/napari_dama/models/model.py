@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_dama.errors import ModelError
 from napari_dama.models.card import WEIGHTS, Architecture, Card
-from napari_dama.models.precision import fastest_precision
+from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.nets.autoencoder import (
     DecoderSpec,
     MaskedAutoencoder,
@@ -82,6 +82,8 @@ class Model:
         for part in self.parts.values():
             part.to(memory_format=torch.channels_last)
         self.precision = fastest_precision(self.device) if precision == "auto" else precision
+        for part in self.parts.values():
+            choose_attention(part, self.device, self.precision)
 
     @classmethod
     def load(cls, card: Card, *, device: str = "cpu", precision: str = "auto") -> Model:
@@ -164,7 +166,7 @@ class Model:
         generator = torch.Generator().manual_seed(seed)
         present = x.flatten(2).amax(dim=2) > 0  # (N, C)
         patches = patchify(x, encoder.patch_px)
-        mean, spread = patch_moments(patches)
+        mean, spread = patch_moments(patches, present.float())
 
         def view(hidden: Tensor) -> tuple[Tensor, Tensor]:
             with torch.inference_mode(), self._autocast():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dama.errors import DamaError, Interrupted
-from napari_dama.models.precision import fastest_precision
+from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
 from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
 from napari_dama.training.optimiser import make_optimiser, rate_at
@@ -103,6 +103,7 @@ def run_training(
     module = task.module.to(device)
     held = run.load_checkpoint("last")
     precision = _precision(settings, device, held[1] if held else {})
+    choose_attention(module, device, precision)
     steps = total_steps(settings, task.samples)
     per_epoch = max(1, task.samples // settings.batch_size)
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
@@ -230,7 +231,7 @@ def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]
         return settings.precision
     if held.get("device") == device.type:
         return str(held["precision"])
-    return fastest_precision(device)
+    return fastest_precision(device, training=True)
 
 
 def _unlogged(
