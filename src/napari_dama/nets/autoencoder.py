@@ -91,7 +91,12 @@ class MaskedAutoencoder(nn.Module):
 
 
 def patch_error(
-    prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None = None
+    prediction: Tensor,
+    patches: Tensor,
+    *,
+    normalise: bool,
+    weight: Tensor | None = None,
+    absolute: bool = False,
 ) -> Tensor:
     """Mean squared error of every patch, (N, L).
 
@@ -104,16 +109,19 @@ def patch_error(
     weight
         (N, C) weight of each channel, 0 for markers that the slide lacks, or None for all alike. Channels are the
         last axis within a patch.
+    absolute
+        Mean absolute error instead (SimMIM).
     """
     target = patches.float()
     if normalise:
         mean, std = patch_moments(target)
         target = (target - mean) / std
-    square = (prediction.float() - target) ** 2
+    difference = prediction.float() - target
+    error = difference.abs() if absolute else difference**2
     if weight is None:
-        return square.mean(dim=-1)
-    n, tokens, _ = square.shape
-    per_channel = square.reshape(n, tokens, -1, weight.shape[1]).mean(dim=2)  # (N, L, C)
+        return error.mean(dim=-1)
+    n, tokens, _ = error.shape
+    per_channel = error.reshape(n, tokens, -1, weight.shape[1]).mean(dim=2)  # (N, L, C)
     return (per_channel * weight[:, None]).sum(dim=-1) / weight.sum(dim=1).clamp_min(1e-6)[:, None]
 
 
