@@ -10,15 +10,15 @@ that there its weight grows with the batch (`published_alpha` gives the weight t
 of the two views are paired is a setting, because the published order pairs tokens of different places; markers
 that a slide lacks do not enter the reconstruction loss. The regression target carries no gradient.
 
-Network 2 is the published active variant's by default, a student of its own (``second_network="own"``). The two variants that
-stand commented out in the published code are switches: ``"shared"`` is network 1 itself; ``"ema"`` follows network 1 as
+Network 2 is the published active variant's by default, a student of its own (``second_network="own"``). The two variants
+that stand commented out in the published code are switches: ``"shared"`` is network 1 itself; ``"ema"`` follows network 1 as
 an exponential moving average, sees no gradient, and its reconstruction loss is shown but not added to the total.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 Pairing = Literal["aligned", "published", "pooled"]
+RISING: Final = Momentum(0.99, "cosine")
 SecondMask = Literal["adaptive", "random", "published"]
 SecondNetwork = Literal["own", "shared", "ema"]
 
@@ -54,8 +55,8 @@ SecondNetwork = Literal["own", "shared", "ema"]
 class DamaSpec:
     """Settings of the method, with the published values.
 
-    ``second_mask="published"`` repeats the published code's defect (see `napari_dama.nets.masking.published_mask`) and is there
-    for comparison only: nearly all patches count as visible, so the second loss rests on a handful of patches.
+    ``second_mask="published"`` repeats the published code's defect (see `napari_dama.nets.masking.published_mask`) and is
+    there for comparison only: nearly all patches count as visible, so the second loss rests on a handful of patches.
     """
 
     mask_ratio: float = 0.8
@@ -67,7 +68,7 @@ class DamaSpec:
     pairing: Pairing = "aligned"
     second_mask: SecondMask = "adaptive"
     second_network: SecondNetwork = "own"
-    momentum: Momentum = Momentum(0.99, "cosine")  # of second_network="ema"
+    momentum: Momentum = RISING  # of second_network="ema"
 
     def __post_init__(self) -> None:
         if self.second_mask == "published" and self.pairing == "aligned":
@@ -220,7 +221,7 @@ class Dama(Method):
         """View 2's mask for the encoder, and the patches (N, L) that its loss counts: the same but for the defect."""
         ratios = {"mask_ratio": self.spec.mask_ratio, "overlap_ratio": self.spec.overlap_ratio}
         if self.spec.second_mask == "published":
-            return published_mask(mask_1, error_1, **ratios)
+            return published_mask(mask_1, error_1, generator=generator, **ratios)
         if self.spec.second_mask == "random":
             # the ablation: same overlap, but what becomes visible is drawn at random instead of by error
             error_1 = torch.rand(error_1.shape, generator=generator, device=error_1.device)

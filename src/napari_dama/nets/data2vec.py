@@ -11,7 +11,7 @@ the encoder's absolute ones, not relative; the loss is a mean over features (the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from napari_dama.nets.autoencoder import hidden_mean
 from napari_dama.nets.encoder import Encoder, EncoderSpec, init_linear
 from napari_dama.nets.masking import random_mask
 from napari_dama.nets.method import Losses, Method, Momentum, follow, teacher_of
+
+SLOW: Final = Momentum(0.9998)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Data2VecSpec:
     mask_ratio: float = 0.6
     last_blocks: int = 6  # K
     beta: float = 2.0
-    momentum: Momentum = Momentum(0.9998)
+    momentum: Momentum = SLOW
 
 
 class Data2Vec(Method):

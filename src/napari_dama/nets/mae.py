@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder, hidden_mean, patch_error
 from napari_dama.nets.encoder import Encoder, EncoderSpec, patchify
 from napari_dama.nets.masking import random_mask
 from napari_dama.nets.method import Losses, Method
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Mae(Method):

@@ -117,21 +117,27 @@ def adaptive_mask(
 
 
 def published_mask(
-    hidden: Tensor, error: Tensor, *, mask_ratio: float, overlap_ratio: float
+    hidden: Tensor,
+    error: Tensor,
+    *,
+    mask_ratio: float,
+    overlap_ratio: float,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """View 2's mask as the published code makes it, with its defect; for comparison only, never by default.
 
-    The published code writes ``m2[:, m1_ids] = 0`` for the ``overlap`` patches that stay visible, which makes them visible in
-    the *whole batch*: at batch 32 that leaves 57 to 61 of 64 patches visible, and what is hidden depends on the
-    batch. Its encoder then takes only the first ``keep`` of a sample's visible patches (in the order of a sort), so every
+    The published code writes ``m2[:, m1_ids] = 0`` for the ``overlap`` patches that stay visible, which makes them visible
+    in the *whole batch*: at batch 32 that leaves 57 to 61 of 64 patches visible, and what is hidden depends on the
+    batch. Its encoder then takes only ``keep`` of a sample's visible patches, the first that a sort brings, so every
     sample still has ``keep`` tokens, while the loss counts the few patches that the mask calls hidden. A patch that is
     neither encoded nor hidden enters nothing.
 
-    The published sorts leave the order of ties open; here places decide, as a stable sort has it.
+    The published sorts are of zeros and ones, whose order is open and differs between devices; here it is drawn from
+    ``generator``. From a batch of about 100 on, every patch is visible: the published loss is 0 / 0 then, here it is 0.
 
     Parameters
     ----------
-    hidden, error, mask_ratio, overlap_ratio
+    hidden, error, mask_ratio, overlap_ratio, generator
         As for `adaptive_mask`.
 
     Returns
@@ -145,8 +151,10 @@ def published_mask(
     rank = (error.detach().float() * hidden).nan_to_num(nan=torch.inf, posinf=torch.inf)
     hardest = rank.argsort(dim=1, stable=True)[:, hidden.shape[1] - still_hidden :]
     scored = hidden.logical_not().scatter(1, hardest, True)
-    scored[:, visible_ids(hidden)[:, :overlap].flatten()] = False  # the defect: rows are not kept apart
-    first = scored.to(torch.uint8).argsort(dim=1, stable=True)[:, :keep]
+    noise = torch.rand(2, *hidden.shape, generator=generator, device=hidden.device)
+    stay = (noise[0] + hidden).argsort(dim=1)[:, :overlap]
+    scored[:, stay.flatten()] = False  # the defect: rows are not kept apart
+    first = (noise[1] + scored).argsort(dim=1)[:, :keep]
     return torch.ones_like(hidden).scatter_(1, first, False), scored
 
 

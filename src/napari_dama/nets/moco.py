@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec, init_linear
 from napari_dama.nets.method import Losses, Method, Momentum, follow, teacher_of
+
+RISING: Final = Momentum(0.99, "cosine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class MocoSpec:
     temperature: float = 0.2
     hidden: int = 4096
     out: int = 256
-    momentum: Momentum = Momentum(0.99, "cosine")
+    momentum: Momentum = RISING
     freeze_patches: bool = True
 
 

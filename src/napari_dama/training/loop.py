@@ -115,7 +115,9 @@ def run_training(
     first, best = _resume(run, held, module, optimiser)
     sums, summed = _unlogged(held, device)
     after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
-    first_bad = torch.tensor(steps, device=device)  # the first step whose loss is no number; read when it is logged
+    first_bad = torch.tensor(
+        steps, device=device
+    )  # the first step whose loss is no number; read when it is logged
     if held is not None and held[1].get("scaler"):
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan

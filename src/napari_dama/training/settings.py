@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_dama.errors import SettingsError
 from napari_dama.nets.counts import overlap_count, visible_count
 
-NonNegative = Annotated[float, Field(ge=0)]
 S = TypeVar("S", bound="RunSettings")
 
 
@@ -133,7 +132,7 @@ class PretrainSettings(RunSettings):
     mask: Literal["adaptive", "published"] = "adaptive"
     last_blocks: int = Field(6, ge=1, le=12)  # every size has 12 blocks
     beta: float = Field(2.0, gt=0)
-    alpha: NonNegative | Literal["published"] = 1.0
+    alpha: float | Literal["published"] = 1.0
     pairing: Literal["aligned", "published", "pooled"] = "aligned"
     second_network: Literal["own", "shared", "ema"] = "own"
     normalise_patches: bool = True
@@ -146,6 +145,14 @@ class PretrainSettings(RunSettings):
     decoder_depth: int | None = Field(None, ge=1, le=32)
     decoder_width: int | None = Field(None, ge=16)
     decoder_heads: int | None = Field(None, ge=1)
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _weight(cls, value: object) -> object:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        if value != "published" and not number:
+            raise ValueError("must be a number of at least 0, or published")
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -168,7 +175,9 @@ class PretrainSettings(RunSettings):
 
     def _published_mask(self) -> None:
         if self.method != "dama":
-            raise ValueError(f"mask=published is a defect of dama's code; method {self.method} has no such mask")
+            raise ValueError(
+                f"mask=published is a defect of dama's code; method {self.method} has no such mask"
+            )
         if self.pairing == "aligned":
             raise ValueError(
                 "mask=published leaves another number of shared patches in each sample, so tokens cannot be aligned; "

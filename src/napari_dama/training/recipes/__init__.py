@@ -1,8 +1,8 @@
 """Named settings of pretraining, from the tables of the paper's supplement.
 
-A name is ``PANEL/METHOD-SIZE``, as in ``brain7/dama-base``, or ``PANEL/METHOD-SIZE-long`` for the longer of the two published
-lengths. ``panels.yaml`` and ``methods.yaml`` beside this module hold the numbers. A recipe says nothing of data, seed
-or device.
+A name is ``PANEL/METHOD-SIZE``, as in ``brain7/dama-base``, or ``PANEL/METHOD-SIZE-long`` for the longer of the two
+published lengths. ``panels.yaml`` and ``methods.yaml`` beside this module hold the numbers. A recipe says nothing of data,
+seed or device.
 """
 
 from __future__ import annotations
