@@ -22,7 +22,7 @@ from napari_dama.nets.autoencoder import (
     unpatchify,
 )
 from napari_dama.nets.classifier import TypeClassifier
-from napari_dama.nets.encoder import EncoderSpec, patchify
+from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder, patchify
 from napari_dama.nets.masking import adaptive_mask, random_mask
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
 
@@ -65,6 +65,8 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
             zoom=shape.type_zoom,
             use_pixels=shape.type_pixels,
         )
+    if task == "features":
+        return FeatureEncoder(encoder)
     return MaskedAutoencoder(
         encoder, DecoderSpec(shape.decoder_depth, shape.decoder_width, shape.decoder_heads)
     )
@@ -139,14 +141,17 @@ class Model:
         return self._run("types", crops).float().softmax(dim=1)
 
     def embed(self, crops: Tensor) -> Tensor:
-        """Features of crops (N, C, image_px, image_px): (N, D) float32, from the typing network where there is one."""
+        """Features of crops (N, C, image_px, image_px): (N, D) float32, from the typing network where there is one.
+
+        Without one they are the mean of the pretrained encoder's patch tokens.
+        """
         if "types" in self.parts:
             part = self._part("types")
             assert isinstance(part, TypeClassifier)
             with torch.inference_mode(), self._autocast():
                 return part.features(crops.to(self.device)).float()
-        part = self._part("reconstruct")
-        assert isinstance(part, MaskedAutoencoder)
+        part = self._part("features" if "features" in self.parts else "reconstruct")
+        assert isinstance(part, FeatureEncoder | MaskedAutoencoder)
         with torch.inference_mode(), self._autocast():
             tokens: Tensor = part.encoder(crops.to(self.device))
             return tokens[:, 1:].mean(dim=1).float()

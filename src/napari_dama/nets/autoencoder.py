@@ -108,7 +108,12 @@ class MaskedAutoencoder(nn.Module):
 
 
 def patch_error(
-    prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None = None
+    prediction: Tensor,
+    patches: Tensor,
+    *,
+    normalise: bool,
+    weight: Tensor | None = None,
+    absolute: bool = False,
 ) -> Tensor:
     """Mean squared error of every patch, (N, L).
 
@@ -121,16 +126,19 @@ def patch_error(
     weight
         (N, C) weight of each channel, 0 for markers that the slide lacks, or None for all alike. Channels are the
         last axis within a patch. Channels of weight 0 enter neither the error nor the moments of ``normalise``.
+    absolute
+        Mean absolute error instead (SimMIM).
     """
     target = patches.float()
     if normalise:
         mean, std = patch_moments(target, weight)
         target = (target - mean) / std
-    square = (prediction.float() - target).square()
+    difference = prediction.float() - target
+    error = difference.abs() if absolute else difference.square()
     if weight is None:
-        return square.mean(dim=-1)
-    shares = _per_value(weight, square)
-    return (square @ shares.transpose(1, 2))[..., 0] / shares.sum(dim=-1).clamp_min(1e-6)
+        return error.mean(dim=-1)
+    shares = _per_value(weight, error)
+    return (error @ shares.transpose(1, 2))[..., 0] / shares.sum(dim=-1).clamp_min(1e-6)
 
 
 def hidden_mean(error: Tensor, hidden: Tensor) -> Tensor:
