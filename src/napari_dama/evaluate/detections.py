@@ -168,9 +168,7 @@ def read_detections(
             "leave the limit away, or give a prediction with a score column in its table."
         )
     names = tuple(_name(source, "the predicted image") for source in preds)
-    return Detections(
-        names, tables, tuple(confidences), scored, max_detections, tuple(truths), tuple(preds)
-    )
+    return Detections(names, tables, tuple(confidences), scored, max_detections, tuple(truths), tuple(preds))
 
 
 def _listed(source: LabelInput | Sequence[LabelInput]) -> list[Any]:
@@ -219,7 +217,9 @@ def _confidence(ids: NDArray[np.int64], scores: Mapping[int, Any] | None) -> NDA
     try:
         values = np.array([scores[int(i)] for i in ids], np.float64)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"Scores are numbers, but some of the predicted cells' are not: {error}.") from error
+        raise SettingsError(
+            f"Scores are numbers, but some of the predicted cells' are not: {error}."
+        ) from error
     if np.isnan(values).any():
         raise SettingsError(f"{int(np.isnan(values).sum())} predicted cells have an empty score.")
     return values

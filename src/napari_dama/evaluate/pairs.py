@@ -107,9 +107,7 @@ def _within(boxes: NDArray[Any], others: NDArray[Any]) -> tuple[NDArray[np.int64
     return one, np.fromiter(chain.from_iterable(found), np.int64, sum(counts))
 
 
-def _ordered(
-    table: IouTable, t: NDArray[np.int64], p: NDArray[np.int64], iou: NDArray[np.float64]
-) -> Pairs:
+def _ordered(table: IouTable, t: NDArray[np.int64], p: NDArray[np.int64], iou: NDArray[np.float64]) -> Pairs:
     order = np.lexsort((t, p))
     return Pairs(t[order], p[order], iou[order], len(table.truth), len(table.pred))
 
