@@ -11,15 +11,24 @@ from napari_dama.cells.given import open_labels
 from napari_dama.errors import PanelError, SettingsError, SlideError
 from napari_dama.evaluate.figures import DPI, check_file, new_figure, save_figure
 from napari_dama.evaluate.outcomes import Outcomes, method_names, outcomes, read_view
+from napari_dama.evaluate.overlay import (
+    FALSE,
+    HIT,
+    MISS,
+    TRUTH,
+    draw_legend,
+    draw_outlines,
+    draw_scale_bar,
+    stretched,
+)
 from napari_dama.slides.panel import BRAIN7, match
 from napari_dama.slides.region import Region
 from napari_dama.slides.slide import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from napari_dama.cells.given import LabelInput
@@ -30,9 +39,6 @@ VIEW_PX: Final = 512
 LARGEST_VIEW_PX: Final = 4096
 COLUMNS: Final = 3
 _PANEL_IN: Final = 4.2
-# Okabe and Ito's colours: apart for every kind of colour vision, and bright on grey.
-_TRUTH, _HIT, _MISS, _FALSE = "#ffffff", "#56b4e9", "#f0e442", "#d55e00"
-_SCALES_UM: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ def draw_pictures(
         _check_shapes(slide, truth, preds)
         view, notes = _view(slide, region)
         index, note = _channel(slide, channel)
-        grey = _stretched(slide.read(view, channels=[index])[0])
+        grey = stretched(slide.read(view, channels=[index])[0])
         marker, size_um = slide.markers[index], slide.pixel_um
     methods = [
         outcomes(truth, pred, view, name=name, iou=iou) for pred, name in zip(preds, called, strict=True)
@@ -168,17 +174,17 @@ def draw_pictures(
         axes.set_axis_off()
     for axes in every[:panels]:
         axes.imshow(grey, cmap="gray", vmin=0, vmax=1.25, interpolation="nearest")
-    _outline(every[0], true_view, cells, _TRUTH)
+    draw_outlines(every[0], true_view, cells, TRUTH)
     every[0].set_title(f"truth\n{len(cells)} cells", fontsize=10)
     for axes, one in zip(every[1:panels], methods, strict=True):
-        _outline(axes, true_view, one.misses, _MISS, dashed=True)
-        _outline(axes, one.pred, one.false_finds, _FALSE)
-        _outline(axes, one.pred, one.hits, _HIT)
+        draw_outlines(axes, true_view, one.misses, MISS, dashed=True)
+        draw_outlines(axes, one.pred, one.false_finds, FALSE)
+        draw_outlines(axes, one.pred, one.hits, HIT)
         counts = f"{one.n_hits} hits, {len(one.misses)} missed, {len(one.false_finds)} false"
         axes.set_title(f"{one.name}\n{counts}, F1 {one.f1:.2f}", fontsize=10)
     if size_um is not None:
-        _scale_bar(every[0], view, size_um)
-    _legend(figure, marker, iou)
+        draw_scale_bar(every[0], view, size_um)
+    draw_legend(figure, marker, iou)
     if title:
         figure.suptitle(title, fontsize=11)
     save_figure(figure, path, overwrite=overwrite, dpi=dpi, tight=True)
@@ -240,76 +246,3 @@ def _channel(slide: Slide, wanted: str | None) -> tuple[int, list[str]]:
         if marker.nuclear and one.slide_index is not None
     ]
     return nuclear[0], []
-
-
-def _stretched(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Grey values 0 to 1 between the first and the 99.7th percentile, the dark ones lifted a little."""
-    values = np.nan_to_num(pixels.astype(np.float32))
-    low, high = np.percentile(values, (1, 99.7))
-    scaled = (values - low) / max(float(high - low), 1e-12)
-    return np.asarray(np.clip(scaled, 0, 1) ** 0.7, np.float32)
-
-
-def _outline(
-    axes: Axes, labels: NDArray[Any], chosen: Iterable[int], colour: str, *, dashed: bool = False
-) -> None:
-    """Draw the outlines of some labels (h, w) as lines through the edges of their pixels."""
-    from matplotlib.collections import LineCollection
-    from skimage.measure import find_contours, regionprops
-
-    wanted = np.fromiter(chosen, np.int64)
-    lines = []
-    own = np.where(np.isin(labels, wanted), labels, 0).astype(np.int64)
-    numbers, own = np.unique(own, return_inverse=True)
-    for cell in regionprops(own.reshape(labels.shape) + (0 if 0 in numbers else 1)):
-        contours = find_contours(np.pad(cell.image, 1).astype(np.float32), 0.5)
-        top, left = cell.bbox[:2]
-        lines += [contour[:, ::-1] + (left - 1, top - 1) for contour in contours]
-    style = (0, (3, 1.5)) if dashed else "solid"
-    axes.add_collection(LineCollection(lines, colors=colour, linewidths=1.1, linestyles=[style]))
-
-
-def _scale_bar(axes: Axes, view: Region, pixel_um: float) -> None:
-    """Draw a bar of a round length, about a fifth of the view, with its length above."""
-    fit = [um for um in _SCALES_UM if um / pixel_um <= view.width / 4]
-    if not fit:
-        return
-    length, margin = fit[-1] / pixel_um, 0.04 * view.width
-    y, x = view.height - margin, view.width - margin
-    axes.plot([x - length, x], [y, y], color="black", linewidth=6, solid_capstyle="butt", zorder=5)
-    axes.plot([x - length, x], [y, y], color="white", linewidth=3.5, solid_capstyle="butt", zorder=6)
-    axes.text(
-        x - length / 2,
-        y - 0.02 * view.height,
-        f"{fit[-1]} µm",
-        color="white",
-        ha="center",
-        va="bottom",
-        fontsize=9,
-        zorder=6,
-        bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "edgecolor": "none"},
-    )
-
-
-def _legend(figure: Any, marker: str, iou: float) -> None:
-    from matplotlib.lines import Line2D
-
-    entries = (
-        (_TRUTH, "-", "truth"),
-        (_HIT, "-", f"hit (IoU ≥ {iou:g})"),
-        (_MISS, "--", "missed true cell"),
-        (_FALSE, "-", "false find"),
-    )
-    handles = [Line2D([], [], color=colour, linestyle=style, label=name) for colour, style, name in entries]
-    legend = figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=4,
-        fontsize=9,
-        facecolor="#404040",
-        labelcolor="white",
-        edgecolor="none",
-        title=f"outlines over {marker}",
-    )
-    legend.get_title().set_color("white")
-    legend.get_title().set_fontsize(9)

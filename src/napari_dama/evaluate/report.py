@@ -49,7 +49,7 @@ class CurveReport:
 
     def to_json(self) -> dict[str, Any]:
         """Areas under all curves as plain values."""
-        parts = {}
+        parts: dict[str, dict[str, Any]] = {}
         for name, curves, errors in self._parts():
             by_iou = {f"{i:g}": float(a) for i, a in zip(curves.ious, curves.areas, strict=True)}
             parts[name] = {"ap_by_iou": by_iou, "errors": errors.areas}
