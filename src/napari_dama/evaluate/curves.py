@@ -173,13 +173,18 @@ def plot_errors(
         axes.set_title(name)
         _legend(axes, "     term  area   step", _term_handles(errors))
     figure.axes[1].set_ylabel("")
-    kinds = (
-        f"mean of {len(masks.types)} types: {', '.join(masks.types)}"
-        if len(masks.types) > 1
-        else "types left aside: Sim and Oth equal Loc"
-    )
-    _headline(figure, title, [*_facts(detections), kinds])
+    _headline(figure, title, [*_facts(detections), _kinds(masks)])
     return save_figure(figure, path, overwrite=overwrite)
+
+
+def _kinds(errors: ErrorCurves) -> str:
+    """Say which types the curves average over, and what follows for Sim and Oth."""
+    if len(errors.types) == 1:
+        return "one type: Sim and Oth equal Loc"
+    families = (
+        "" if errors.areas["Oth"] > errors.areas["Sim"] else "; all of one family, so that Oth equals Sim"
+    )
+    return f"mean of {len(errors.types)} types: {', '.join(errors.types)}{families}"
 
 
 def _term_handles(errors: ErrorCurves) -> list[Patch]:
