@@ -28,6 +28,7 @@ def test_pairs_are_all_that_overlap(seed: int, boxes: bool) -> None:
     truth = crowded(seed)
     truth[:, 60:] = 0
     truth[50:, 60:] = 777  # one large cell among small ones
+    truth[0, 0] = truth[-1, -1] = 888  # and one that lies scattered, whose box is everything
     pred = mistaken(crowded(seed), seed)
     table = iou_table(truth, pred)
     found = (box_pairs if boxes else mask_pairs)(table, 0.1)

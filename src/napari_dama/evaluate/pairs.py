@@ -19,7 +19,7 @@ from napari_dama.errors import SettingsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_dama.evaluate.match import IouTable, Segments
+    from napari_dama.evaluate.match import IouTable
 
 RECALLS: Final = np.linspace(0, 1, 101)
 """Recalls at which COCO reads precision."""
@@ -66,34 +66,50 @@ def mask_pairs(table: IouTable, lowest: float) -> Pairs:
 def box_pairs(table: IouTable, lowest: float) -> Pairs:
     """Pairs of cells whose bounding boxes have an IoU of ``lowest`` (above 0) or more.
 
-    Two boxes that overlap have their centres within half the sum of their diagonals, so within the longer diagonal: each
-    box looks for partners that are no larger than itself within its own diagonal.
+    Areas of such boxes differ at most by a factor of ``1 / lowest``, so that boxes are sorted into classes of area, and look
+    for partners in their own and in neighbouring classes only: one label that lies scattered over the slide, whose box
+    holds every cell, does no harm. Centres of boxes that overlap are no farther apart than the longer of their diagonals.
     """
-    if not lowest > 0:
-        raise SettingsError(f"The lowest IoU of a pair of boxes is above 0, not {lowest}.")
-    t, p, iou = box_overlaps(table.truth, table.pred)
-    near = iou >= lowest - 1e-9
-    return _ordered(table, t[near], p[near], iou[near])
+    if not 0 < lowest <= 1:
+        raise SettingsError(f"The lowest IoU of a pair of boxes is above 0 and at most 1, not {lowest}.")
+    a, b = table.truth.boxes.astype(float), table.pred.boxes.astype(float)
+    class_a, class_b = _classes(a, lowest), _classes(b, lowest)
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for one in np.unique(class_a):
+        in_a = np.flatnonzero(class_a == one)
+        for other in (one - 1, one, one + 1):
+            in_b = np.flatnonzero(class_b == other)
+            if len(in_b):
+                t, p = _near(a[in_a], b[in_b])
+                t, p = in_a[t], in_b[p]
+                iou = _box_iou(a[t], b[p])
+                near = iou >= lowest - 1e-9
+                found.append((t[near], p[near], iou[near]))
+    truth, pred, ious = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return _ordered(table, truth, pred, ious)
 
 
-def box_overlaps(
-    truth: Segments, pred: Segments
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """All pairs of bounding boxes that share pixels, as positions (k,) and (k,), and their IoU (k,)."""
-    none = np.zeros(0, np.int64)
-    if not len(truth) or not len(pred):
-        return none, none, np.zeros(0)
-    a, b = truth.boxes.astype(float), pred.boxes.astype(float)
+def _classes(boxes: NDArray[np.float64], lowest: float) -> NDArray[np.int64]:
+    """Class of area of each box: those whose areas differ by less than ``1 / lowest`` lie in neighbouring ones at most."""
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    step = max(np.log(1 / lowest), np.log(2))
+    return np.asarray(np.floor(np.log(areas) / step + 1e-9), np.int64)
+
+
+def _near(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of boxes, each once, whose centres lie within the longer of their diagonals."""
     t, p = _within(a, b)
     q, s = _within(b, a)
     pairs = np.unique(np.concatenate([t * len(b) + p, s * len(b) + q]))
-    t, p = pairs // len(b), pairs % len(b)
-    sides = np.minimum(a[t, 2:], b[p, 2:]) - np.maximum(a[t, :2], b[p, :2])
+    return pairs // len(b), pairs % len(b)
+
+
+def _box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU (k,) of boxes (k, 4) with boxes (k, 4)."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     overlap = np.clip(sides, 0, None).prod(axis=1)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(axis=1), (b[:, 2:] - b[:, :2]).prod(axis=1)
-    iou = overlap / (area_a[t] + area_b[p] - overlap)
-    share = iou > 0
-    return t[share], p[share], iou[share]
+    areas = (a[:, 2:] - a[:, :2]).prod(axis=1) + (b[:, 2:] - b[:, :2]).prod(axis=1)
+    return np.asarray(overlap / (areas - overlap))
 
 
 def _within(boxes: NDArray[Any], others: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
