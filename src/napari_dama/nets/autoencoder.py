@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec, init_linear, sincos_positions
 from napari_dama.nets.masking import visible_ids
@@ -39,10 +40,10 @@ def patch_moments(patches: Tensor, weight: Tensor | None = None) -> tuple[Tensor
         mean = patches.mean(dim=-1, keepdim=True)
         square, count = (patches - mean).square().sum(dim=-1, keepdim=True), patches.shape[-1]
         return mean, (square / max(count - 1, 1) + 1e-6).sqrt()
-    counts = _per_value(weight > 0, patches)  # (N, 1, P)
-    number = counts.sum(dim=-1, keepdim=True)  # (N, 1, 1)
-    mean = (patches * counts).sum(dim=-1, keepdim=True) / number.clamp_min(1)
-    square = ((patches - mean) * counts).square().sum(dim=-1, keepdim=True)
+    counts = _per_value(weight > 0, patches).transpose(1, 2)  # (N, P, 1)
+    number = counts.sum(dim=1, keepdim=True)  # (N, 1, 1)
+    mean = (patches @ counts) / number.clamp_min(1)
+    square = (patches - mean).square_() @ counts
     return mean, (square / (number - 1).clamp_min(1) + 1e-6).sqrt()
 
 
@@ -107,6 +108,34 @@ class MaskedAutoencoder(nn.Module):
         return prediction  # (N, L, P)
 
 
+def patch_targets(patches: Tensor, *, normalise: bool, weight: Tensor | None = None) -> Tensor:
+    """What predictions are compared with, (N, L, P) float32: patches (N, L, P), normalised each where that is asked for.
+
+    One copy is made and worked on in place: these are the largest tensors of a step, and memory is what limits it.
+    """
+    target = patches.float()
+    if not normalise:
+        return target
+    with torch.no_grad():
+        mean, std = patch_moments(target, weight)
+        return (target - mean).div_(std)
+
+
+def target_error(
+    prediction: Tensor, target: Tensor, *, weight: Tensor | None = None, absolute: bool = False
+) -> Tensor:
+    """Mean squared, or absolute, difference of predictions and targets (N, L, P) per patch: (N, L) float32.
+
+    ``weight`` (N, C) is that of each channel, as in `patch_error`.
+    """
+    compare = F.l1_loss if absolute else F.mse_loss
+    error = compare(prediction.float(), target, reduction="none")
+    if weight is None:
+        return error.mean(dim=-1)
+    shares = _per_value(weight, error)
+    return (error @ shares.transpose(1, 2))[..., 0] / shares.sum(dim=-1).clamp_min(1e-6)
+
+
 def patch_error(
     prediction: Tensor,
     patches: Tensor,
@@ -129,16 +158,8 @@ def patch_error(
     absolute
         Mean absolute error instead (SimMIM).
     """
-    target = patches.float()
-    if normalise:
-        mean, std = patch_moments(target, weight)
-        target = (target - mean) / std
-    difference = prediction.float() - target
-    error = difference.abs() if absolute else difference.square()
-    if weight is None:
-        return error.mean(dim=-1)
-    shares = _per_value(weight, error)
-    return (error @ shares.transpose(1, 2))[..., 0] / shares.sum(dim=-1).clamp_min(1e-6)
+    target = patch_targets(patches, normalise=normalise, weight=weight)
+    return target_error(prediction, target, weight=weight, absolute=absolute)
 
 
 def hidden_mean(error: Tensor, hidden: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ from napari_dama.nets.autoencoder import (
     MaskedAutoencoder,
     View,
     hidden_mean,
-    patch_error,
+    patch_targets,
+    target_error,
 )
 from napari_dama.nets.encoder import Encoder, EncoderSpec, patchify
 from napari_dama.nets.masking import adaptive_mask, published_mask, random_mask, visible_ids
@@ -194,19 +195,21 @@ class Dama(Method):
             Source of the masks, on the device of ``x``.
         """
         spec, encoder = self.spec, self.network_1.encoder.spec
-        patches = patchify(x, encoder.patch_px)  # (N, L, P)
         weight = None if present is None else present.float()
+        target = patch_targets(
+            patchify(x, encoder.patch_px), normalise=spec.normalise_patches, weight=weight
+        )  # (N, L, P)
         mask_1 = random_mask(
             len(x), encoder.tokens, mask_ratio=spec.mask_ratio, generator=generator, device=x.device
         )
         view_1: View = self.network_1(x, mask_1)
-        error_1 = patch_error(view_1.prediction, patches, normalise=spec.normalise_patches, weight=weight)
+        error_1 = target_error(view_1.prediction, target, weight=weight)
         mask_2, scored_2 = self._second_mask(mask_1, error_1, generator)
         learns = spec.second_network != "ema"
         second = self.network_1 if self.network_2 is None else self.network_2
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             view_2: View = second(x, mask_2, last=spec.last_blocks)
-            error_2 = patch_error(view_2.prediction, patches, normalise=spec.normalise_patches, weight=weight)
+            error_2 = target_error(view_2.prediction, target, weight=weight)
         parts = {
             "reconstruction_1": hidden_mean(error_1, mask_1),
             "reconstruction_2": hidden_mean(error_2, scored_2),
