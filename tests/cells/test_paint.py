@@ -96,9 +96,7 @@ def test_the_best_score_is_painted_first_and_a_second_box_of_a_cell_dropped() ->
 
 @pytest.mark.parametrize("box", [[5, 5, 5, 9], [3.6, 2, 4.2, 8], [30, 30, 40, 40], [-9, -9, -1, -1]])
 def test_boxes_without_a_pixel_paint_nothing(box: list[float]) -> None:
-    labels, kept = paint_instances(
-        np.array([box], np.float32), np.ones((1, 28, 28)), np.ones(1), (20, 20)
-    )
+    labels, kept = paint_instances(np.array([box], np.float32), np.ones((1, 28, 28)), np.ones(1), (20, 20))
     assert not labels.any() and len(kept) == 0
 
 
@@ -136,7 +134,9 @@ def test_maps_of_painted_cells_give_them_back(seed: int, difficulty: str) -> Non
     truth = simulate_tissue(256, seed=seed, difficulty=difficulty, pixel_um=pixel_um).labels  # type: ignore[arg-type]
     scores = np.random.default_rng(seed).uniform(0.5, 1, int(truth.max()))
     maps = instance_maps(truth, scores)
-    assert maps.dtype == np.float32 and maps.shape == (2, *truth.shape) and maps.min() >= 0 and maps.max() <= 1
+    assert (
+        maps.dtype == np.float32 and maps.shape == (2, *truth.shape) and maps.min() >= 0 and maps.max() <= 1
+    )
     found, _ = instances_from_maps(maps[0], maps[1], pixel_um=pixel_um, min_area_um2=0.1)
     n, m = int(truth.max()), int(found.max())
     hits = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,15 @@ from napari_dama.nets.mask_rcnn import LOWEST_SCORE, STRIDES, MaskRcnn, MaskRcnn
 
 SPEC = EncoderSpec("tiny", channels=2, image_px=64)
 SMALL = MaskRcnnSpec(width=8, detections=7)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small steps: a second thread costs more than it brings, the more so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def discs(*places: tuple[int, int, int, int], side: int = 64) -> torch.Tensor:
@@ -49,7 +60,9 @@ def test_features_and_anchors_of_a_tile(use_pixels: bool) -> None:
     x = torch.rand(1, 2, 128, 64)
     with torch.no_grad():
         features = net.features(x)
-    assert list(features) == ["4", "8", "16", "32"] and all(y.dtype == torch.float32 for y in features.values())
+    assert list(features) == ["4", "8", "16", "32"] and all(
+        y.dtype == torch.float32 for y in features.values()
+    )
     from torchvision.models.detection.image_list import ImageList
 
     (anchors,) = net.rpn.anchor_generator(ImageList(x, [(128, 64)]), list(features.values()))

@@ -30,6 +30,15 @@ SIDE = 128
 CELLS = ((25, 25, 16, 20), (25, 66, 18, 20), (72, 28, 20, 14), (78, 80, 22, 22), (112, 33, 12, 18))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small steps: a second thread costs more than it brings, the more so on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 class Taught(NamedTuple):
     slide: Path
     labels: NDArray[np.int32]
@@ -39,7 +48,7 @@ class Taught(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
+def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
     """A net of two blocks after 50 steps on one slide of five cells, two of which touch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", (48, 2, 3))
@@ -57,9 +66,7 @@ def teach(folder: Path) -> Taught:
     slide = folder / "five.ome.tif"
     metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "NeuN"]}}
     metadata |= {"PhysicalSizeX": PIXEL_UM, "PhysicalSizeY": PIXEL_UM}
-    tifffile.imwrite(
-        slide, image.astype(np.uint16), ome=True, photometric="minisblack", metadata=metadata
-    )
+    tifffile.imwrite(slide, image.astype(np.uint16), ome=True, photometric="minisblack", metadata=metadata)
     tifffile.imwrite(folder / "five_cells.tif", labels)
     shape = {"head": "mask-rcnn", "box_width": 16, "detections": 50}
     card = Card(
