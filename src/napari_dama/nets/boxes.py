@@ -61,7 +61,7 @@ def box_target(labels: Tensor) -> BoxTarget:
     BoxTarget
         Cells in the order of their labels.
     """
-    ids = labels.unique()
+    ids = labels.unique()  # type: ignore[no-untyped-call]
     masks = labels[None] == ids[ids > 0][:, None, None]  # (n, H, W)
     masks = masks[masks.flatten(1).sum(1) >= MIN_AREA_PX]
     boxes = masks_to_boxes(masks)
