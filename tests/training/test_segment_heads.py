@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from napari_dama.errors import Interrupted, SettingsError, StoreError
+from napari_dama.errors import Interrupted, SettingsError, SlideError, StoreError
 from napari_dama.models.build import brain_card, new_model, save_model
 from napari_dama.models.card import Card
 from napari_dama.models.shelf import load_model
@@ -19,6 +19,7 @@ from napari_dama.nets.mask_rcnn import MaskRcnn, MaskRcnnSpec
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
 from napari_dama.training.finetune import finetune
 from napari_dama.training.heads import BoxTraining, DenseTraining, head_training
+from napari_dama.training.segments import load_field
 from napari_dama.training.settings import FinetuneSettings, checked
 from training.test_runs import losses
 
@@ -144,6 +145,18 @@ def test_a_field_smaller_than_the_window_is_refused(tmp_path: Path, head: str) -
     write_pair(tmp_path, "small", blocks()[:100])
     with pytest.raises(StoreError, match=r"small\.ome\.tif is 100 x 160 px .* at least 128 x 128"):
         finetune(outlining(tmp_path, tmp_path / "job", head=head))
+
+
+def test_labels_come_from_a_file_or_an_array_and_are_checked(tmp_path: Path) -> None:
+    write_pair(tmp_path, "a", blocks())
+    image, file, panel = tmp_path / "a.ome.tif", tmp_path / "a_cells.tif", brain_card("probe").to_panel()
+    one, other = (load_field(image, labels, panel, 0.254) for labels in (file, blocks()))
+    assert np.array_equal(one.labels, other.labels) and np.array_equal(one.labels, blocks())
+    with pytest.raises(SlideError, match=r"is \(100, 160\) px, its slide a\.ome\.tif is \(160, 160\)"):
+        load_field(image, blocks()[:100], panel, 0.254)
+    file.write_bytes(b"no image")
+    with pytest.raises(SlideError, match=r"a_cells\.tif"):
+        load_field(image, file, panel, 0.254)
 
 
 @pytest.mark.parametrize(

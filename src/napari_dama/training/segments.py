@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
+from napari_dama.cells.given import open_labels
 from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
 from napari_dama.evaluate.coco import average_precision
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_dama.cells.given import LabelInput
     from napari_dama.nets.dama import Losses
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
@@ -51,8 +52,10 @@ class LabelledField:
     distance: NDArray[np.uint8]
 
 
-def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
+def find_pairs(data: list[Path]) -> list[tuple[Path, LabelInput]]:
     """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``.
+
+    Labels may be a file or an array: this is where other kinds of annotation come in, as labels of their slide.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
             images.append(path)
         else:
             raise StoreError(f"{path} does not exist")
-    pairs = []
+    pairs: list[tuple[Path, LabelInput]] = []
     for image in images:
         stem = image.name.split(".")[0]
         labels = image.with_name(f"{stem}_cells.tif")
@@ -80,18 +83,21 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def load_field(image: Path, labels: Path, panel: Panel, pixel_um: float) -> LabelledField:
+def load_field(image: Path, labels: LabelInput, panel: Panel, pixel_um: float) -> LabelledField:
     """Read, map, normalise and resample one slide and its labels.
 
     Raises
     ------
     SlideError
-        If the label image has another size than the slide, or the slide has no pixel size.
+        If the label image cannot be read or has another size than the slide, or the slide has no pixel size.
     """
     with open_slide(image) as slide:
-        truth = tifffile.imread(labels)
+        source = open_labels(labels)
+        truth = source.read()
         if truth.shape != slide.shape[1:]:
-            raise SlideError(f"{labels} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
+            raise SlideError(
+                f"{source.name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}"
+            )
         if slide.pixel_um is None:
             raise SlideError(f"{image} has no pixel size; write one into the file")
         channels = match(slide.markers, panel)
