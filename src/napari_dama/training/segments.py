@@ -92,12 +92,10 @@ def load_field(image: Path, labels: LabelInput, panel: Panel, pixel_um: float) -
         If the label image cannot be read or has another size than the slide, or the slide has no pixel size.
     """
     with open_slide(image) as slide:
-        source = open_labels(labels)
-        truth = source.read()
+        given = open_labels(labels)
+        truth = given.read()
         if truth.shape != slide.shape[1:]:
-            raise SlideError(
-                f"{source.name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}"
-            )
+            raise SlideError(f"{given.name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
         if slide.pixel_um is None:
             raise SlideError(f"{image} has no pixel size; write one into the file")
         channels = match(slide.markers, panel)
