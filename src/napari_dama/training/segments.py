@@ -95,7 +95,8 @@ def load_field(image: Path, labels: LabelInput, panel: Panel, pixel_um: float) -
         given = open_labels(labels)
         truth = given.read()
         if truth.shape != slide.shape[1:]:
-            raise SlideError(f"{given.name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
+            name = "its annotation" if given.path is None else given.name
+            raise SlideError(f"{name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
         if slide.pixel_um is None:
             raise SlideError(f"{image} has no pixel size; write one into the file")
         channels = match(slide.markers, panel)
