@@ -1,10 +1,12 @@
-"""Two design questions, settled by training each answer for the same number of steps on the same simulated slides.
+"""Design questions, settled by training each answer for the same number of steps on the same simulated slides.
 
 1. Are tokens of 16 px enough for outlines, or does the head need a convolutional path from the pixels beside them?
-2. Can one encoder, as pretrained, serve outlines and types (frozen), or does each task want its own (fine-tuned)?
+2. How do dense maps compare with ViTDet + Mask R-CNN, the paper's head?
+3. Can one encoder, as pretrained, serve outlines and types (frozen), or does each task want its own (fine-tuned)?
 
 WORK is a folder of scripts/build_weights.py with tissue/, crops_typed/ and pretrain/. Scores are on validation slides, the
-same for all rows; these are short runs to compare designs, not the bundled model's accuracy.
+same for all rows; these are short runs to compare designs, not the bundled model's accuracy. AP is of masks that do not
+overlap, over the detections that the limit beside it lets through (per 640 x 640 px; none for dense maps).
 
 Example: python benchmarks/heads.py /work/train --steps 150 --json heads.json
 """
@@ -27,6 +29,8 @@ SEGMENTS: dict[str, dict[str, Any]] = {
     "pixels only (no encoder)": {"use_tokens": False},
     "tokens + pixels, encoder frozen": {"freeze_encoder": True},
     "tokens + pixels, encoder fine-tuned": {},
+    "mask-rcnn, tokens only (paper)": {"head": "mask-rcnn", "use_pixels": False},
+    "mask-rcnn, tokens + pixels": {"head": "mask-rcnn"},
 }
 TYPES: dict[str, dict[str, Any]] = {
     "encoder frozen": {"freeze_encoder": True},
@@ -43,12 +47,16 @@ def main() -> None:
     parser.add_argument("--slides", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tasks", nargs="*", choices=("segments", "types"), default=["segments", "types"])
+    parser.add_argument("--heads", nargs="*", choices=("dense", "mask-rcnn"), default=["dense", "mask-rcnn"])
     parser.add_argument("--json", type=Path, default=None)
     args = parser.parse_args()
     init = str(args.work / "pretrain" / "model")
     report = Report(
         "design of the heads, short runs of equal length on simulated tissue",
-        ("task", "variant", "seed", "score", "nuclear_only_F1", "seconds"),
+        (
+            *("task", "variant", "seed", "score", "nuclear_only_F1"),
+            *("mAP", "AP50", "AP75", "detection_limit", "seconds"),
+        ),
         facts={
             "steps": args.steps,
             "score": "segments: F1 at IoU 0.5; types: balanced accuracy; validation slides",
@@ -67,6 +75,8 @@ def main() -> None:
             ("types", TYPES, args.work / "crops_typed"),
         ):
             for variant, changes in variants.items() if task in args.tasks else ():
+                if task == "segments" and changes.get("head", "dense") not in args.heads:
+                    continue
                 for seed in range(args.seeds):
                     settings = FinetuneSettings(
                         task=task,
@@ -87,9 +97,11 @@ def main() -> None:
                     found = finetune(settings)
                     seconds = time.perf_counter() - began
                     score = found.get("f1_50", found.get("balanced_accuracy", float("nan")))
-                    report.add(
-                        task, variant, seed, score, found.get("f1_50_nuclear_only", float("nan")), seconds
-                    )
+                    nan = float("nan")
+                    alone = found.get("f1_50_nuclear_only", nan)
+                    ap = [found.get(name, nan) for name in ("mAP", "AP50", "AP75")]
+                    limit = int(found["detection_limit"]) if "detection_limit" in found else "none"
+                    report.add(task, variant, seed, score, alone, *ap, limit, seconds)
                     print(task, variant, seed, found, f"{seconds:.0f} s", flush=True)
     report.finish(args.json)
 

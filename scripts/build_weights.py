@@ -52,7 +52,7 @@ REAL = (
 )
 # which network decides which fields of the card's architecture
 SHAPES = {
-    "segments": {"dense_widths", "use_pixels", "use_tokens"},
+    "segments": {"dense_widths", "use_pixels", "use_tokens", "head", "box_width", "anchors_px", "detections"},
     "types": {"pool", "type_zoom", "type_pixels"},
     "reconstruct": {"size", "decoder_depth", "decoder_width", "decoder_heads"},
 }

@@ -138,6 +138,8 @@ def finetune(
       napari-dama finetune --task types --data store -o types_job --init job/model
 
       napari-dama finetune --task segments --data demo -o segments_job --set epochs=20 --set lr=1e-3
+
+      napari-dama finetune --task segments --data demo -o boxes_job --set head=mask-rcnn --set batch_size=8
     """
     from napari_dama.training.settings import FinetuneSettings
 

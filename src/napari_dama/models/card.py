@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from napari_dama.errors import ModelError
 from napari_dama.slides.panel import BRAIN7, Marker, Panel
@@ -14,9 +22,28 @@ from napari_dama.slides.panel import BRAIN7, Marker, Panel
 Task = Literal["segments", "types", "reconstruct", "features"]
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 
+_Sides = tuple[Annotated[float, Field(gt=0, le=4096)], ...]
+
+
+def _as_many_each(anchors: tuple[_Sides, ...]) -> tuple[_Sides, ...]:
+    counts = sorted({len(sides) for sides in anchors})
+    if counts[0] == 0 or len(counts) > 1:
+        raise ValueError(f"anchors need as many sizes at each of the four strides, got {anchors}")
+    return anchors
+
+
+Head = Literal["dense", "mask-rcnn"]
+Anchors = Annotated[tuple[_Sides, _Sides, _Sides, _Sides], AfterValidator(_as_many_each)]
+ANCHORS: Anchors = ((8, 16), (24, 32), (48, 64), (96, 128))
+"""Sides of Mask R-CNN's anchors at strides 4, 8, 16 and 32, in pixels: cells are 20 to 60 px wide."""
+
 
 class Architecture(BaseModel):
-    """Shapes of the networks in ``weights.safetensors``."""
+    """Shapes of the networks in ``weights.safetensors``.
+
+    ``head`` is the segmentation head: ``dense_widths`` and ``use_tokens`` belong to the dense one, ``box_width``,
+    ``anchors_px`` and ``detections`` (most per image) to Mask R-CNN, ``use_pixels`` to both.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,6 +57,10 @@ class Architecture(BaseModel):
     dense_widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     use_pixels: bool = True
     use_tokens: bool = True
+    head: Head = "dense"
+    box_width: int = Field(64, ge=8, le=1024)
+    anchors_px: Anchors = ANCHORS
+    detections: int = Field(1000, ge=1, le=100_000)
 
 
 class Card(BaseModel):

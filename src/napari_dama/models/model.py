@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_dama.errors import ModelError
 from napari_dama.models.card import WEIGHTS, Architecture, Card
+from napari_dama.models.detect import Detections, detect, maps
 from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.nets.autoencoder import (
     DecoderSpec,
@@ -23,6 +24,7 @@ from napari_dama.nets.autoencoder import (
 )
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder, patchify
+from napari_dama.nets.mask_rcnn import MaskRcnn, MaskRcnnSpec
 from napari_dama.nets.masking import adaptive_mask, random_mask
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
 
@@ -55,6 +57,10 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
     """A freshly initialised network for one of the card's tasks."""
     shape: Architecture = card.architecture
     encoder = encoder_spec(card, drop_path=drop_path)
+    if task == "segments" and shape.head == "mask-rcnn":
+        return MaskRcnn(
+            encoder, MaskRcnnSpec(shape.box_width, shape.anchors_px, shape.detections, shape.use_pixels)
+        )
     if task == "segments":
         return DenseSegmenter(encoder, DenseSpec(shape.dense_widths, shape.use_pixels, shape.use_tokens))
     if task == "types":
@@ -121,7 +127,7 @@ class Model:
         }
 
     def segment_maps(self, x: Tensor) -> Tensor:
-        """Foreground probability and normalised distance to the cell's edge.
+        """Foreground probability and normalised distance to the cell's edge, whatever the segmentation head.
 
         Parameters
         ----------
@@ -133,8 +139,18 @@ class Model:
         Tensor
             (N, 2, H, W) float32 in 0..1, on the model's device.
         """
-        logits = self._run("segments", x)
-        return logits.float().sigmoid()
+        part = self._part("segments")
+        with torch.inference_mode(), self._autocast():
+            return maps(part, x.to(self.device, non_blocking=True))
+
+    def detect(self, x: Tensor) -> list[Detections]:
+        """Cells of each of the tiles (N, C, H, W), with scores and boxes, best first.
+
+        For evaluation by scores; `analyse` goes through `segment_maps`, which join at the seams of tiles.
+        """
+        part = self._part("segments")
+        with torch.inference_mode(), self._autocast():
+            return detect(part, x.to(self.device, non_blocking=True), pixel_um=self.card.pixel_um)
 
     def type_probabilities(self, crops: Tensor) -> Tensor:
         """Probability of each of ``card.classes``, (N, K) float32, for crops (N, C, image_px, image_px)."""

@@ -1,4 +1,4 @@
-"""Supervised training of the typing head or of the dense head, together with its encoder."""
+"""Supervised training of the typing head or of a segmentation head, together with its encoder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from napari_dama.models.build import brain_card, new_model, save_model
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
+from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
@@ -50,6 +51,10 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
     else:
         card.architecture.use_pixels = settings.use_pixels
         card.architecture.use_tokens = settings.use_tokens
+        card.architecture.head = settings.head
+        card.architecture.box_width = BOX_WIDTHS[card.architecture.size]
+        card.architecture.anchors_px = settings.anchors_px
+        card.architecture.detections = settings.detections
     fresh = card.model_copy(update={"tasks": [settings.task]})
     part = new_model(fresh, seed=settings.seed).parts[settings.task]
     parts: dict[str, nn.Module] = {}

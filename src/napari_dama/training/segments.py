@@ -6,27 +6,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
-from napari_dama.cells.instances import distance_target, instances_from_maps
+from napari_dama.cells.given import open_labels
+from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
+from napari_dama.evaluate.coco import average_precision
 from napari_dama.evaluate.match import iou_table
-from napari_dama.nets.dama import Losses
-from napari_dama.nets.segmenter import DenseSegmenter, dense_loss
+from napari_dama.models.detect import Detections, detect
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
+from napari_dama.training.heads import head_training
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from napari_dama.cells.given import LabelInput
+    from napari_dama.nets.dama import Losses
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
 
@@ -49,8 +52,10 @@ class LabelledField:
     distance: NDArray[np.uint8]
 
 
-def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
+def find_pairs(data: list[Path]) -> list[tuple[Path, LabelInput]]:
     """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``.
+
+    Labels may be a file or an array: this is where other kinds of annotation come in, as labels of their slide.
 
     Raises
     ------
@@ -65,7 +70,7 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
             images.append(path)
         else:
             raise StoreError(f"{path} does not exist")
-    pairs = []
+    pairs: list[tuple[Path, LabelInput]] = []
     for image in images:
         stem = image.name.split(".")[0]
         labels = image.with_name(f"{stem}_cells.tif")
@@ -78,18 +83,20 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def load_field(image: Path, labels: Path, panel: Panel, pixel_um: float) -> LabelledField:
+def load_field(image: Path, labels: LabelInput, panel: Panel, pixel_um: float) -> LabelledField:
     """Read, map, normalise and resample one slide and its labels.
 
     Raises
     ------
     SlideError
-        If the label image has another size than the slide, or the slide has no pixel size.
+        If the label image cannot be read or has another size than the slide, or the slide has no pixel size.
     """
     with open_slide(image) as slide:
-        truth = tifffile.imread(labels)
+        given = open_labels(labels)
+        truth = given.read()
         if truth.shape != slide.shape[1:]:
-            raise SlideError(f"{labels} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
+            name = "its annotation" if given.path is None else given.name
+            raise SlideError(f"{name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
         if slide.pixel_um is None:
             raise SlideError(f"{image} has no pixel size; write one into the file")
         channels = match(slide.markers, panel)
@@ -130,7 +137,7 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
 
 
 class SegmentTask:
-    """Random tiles of labelled fields: batches, loss, validation by F1 at IoU 0.5."""
+    """Random tiles of labelled fields for either head: batches, loss, validation by F1 at IoU 0.5 and AP."""
 
     def __init__(self, settings: FinetuneSettings, device: torch.device) -> None:
         self.settings = settings
@@ -140,6 +147,7 @@ class SegmentTask:
         pairs = find_pairs(settings.data)
         panel = card.to_panel()
         fields = [load_field(image, labels, panel, card.pixel_um) for image, labels in pairs]
+        _refuse_small(fields, card.image_px)
         order = np.random.default_rng(settings.seed).permutation(len(fields))
         held = max(1, round(settings.validation_share * len(fields)))
         if len(fields) < 2:
@@ -148,16 +156,20 @@ class SegmentTask:
             )
         self.validation = [fields[i] for i in order[:held]][:6]
         self.training = [fields[i] for i in order[held:]]
+        if not any(field.labels.any() for field in self.training):
+            names = ", ".join(field.name for field in self.training)
+            raise StoreError(f"there is no cell in the labels of {names}: nothing can be learned from them")
         area = np.array([field.labels.size for field in self.training], float)
         self.chance = area / area.sum()
         self.samples = max(settings.batch_size, int(area.sum() / settings.tile_px**2))
         self.nuclear = torch.tensor([name in card.nuclear for name in card.panel], device=device)
         part = self.model.parts["segments"]
-        assert isinstance(part, DenseSegmenter)
         set_drop_path(part, settings.drop_path)
         self.module: nn.Module = part.requires_grad_(True)
-        if settings.freeze_encoder and part.encoder is not None:
-            part.encoder.requires_grad_(False)
+        self.head = head_training(part)
+        encoder = getattr(part, "encoder", None)
+        if settings.freeze_encoder and encoder is not None:
+            encoder.requires_grad_(False)
         facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})
         card.training = {
             **card.training,
@@ -174,14 +186,13 @@ class SegmentTask:
         drawn = [self._tile(rng) for _ in range(self.settings.batch_size)]
         x = torch.stack([tile[0] for tile in drawn]).to(self.device)
         present = torch.stack([tile[1] for tile in drawn]).to(self.device)
-        truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, 2, H, W)
+        truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, K, H, W)
         x = vary_intensity(vary_sharpness(x, generator), VARIATION, generator)
         present = drop_markers(present, self.nuclear, VARIATION, generator)
-        total, parts = dense_loss(self.module(x * present[..., None, None]), truth[:, 0], truth[:, 1])
-        return Losses(total, parts)
+        return self.head.loss(x * present[..., None, None], truth)
 
     def _tile(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels (C, T, T), present (C,), and foreground + distance (2, T, T) of a random, zoomed, turned tile."""
+        """Pixels (C, T, T), present (C,), and the head's truth (K, T, T) of a random, zoomed, turned tile."""
         size = self.settings.tile_px
         field = self.training[rng.choice(len(self.training), p=self.chance)]
         zoom = np.exp(rng.uniform(*np.log(ZOOM)))
@@ -190,12 +201,9 @@ class SegmentTask:
         x = rng.integers(0, field.labels.shape[1] - side + 1)
         window = (slice(y, y + side), slice(x, x + side))
         pixels = torch.from_numpy(field.pixels[:, *window].astype(np.float32))
-        truth = np.stack(
-            [(field.labels[window] > 0).astype(np.float32), field.distance[window].astype(np.float32) / 255]
-        )
         if side != size:
             pixels = F.interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=side > size)[0]
-        answer = F.interpolate(torch.from_numpy(truth)[None], size=(size, size), mode="bilinear")[0]
+        answer = self.head.truth(field.labels[window], field.distance[window], size)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         pixels, answer = (torch.rot90(t, turns, (1, 2)) for t in (pixels, answer))
         if mirror:
@@ -203,37 +211,34 @@ class SegmentTask:
         return pixels, torch.from_numpy(field.present.copy()), answer
 
     def validate(self) -> dict[str, float]:
-        """F1, precision and recall at IoU 0.5 over held-out fields, all markers and the nuclear ones alone."""
-        whole = self._score(only_nuclear=False)
-        alone = self._score(only_nuclear=True)
+        """F1, precision and recall at IoU 0.5 over held-out fields, all markers and the nuclear ones alone; AP of masks.
+
+        Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
+        """
+        whole, alone = self._found(only_nuclear=False), self._found(only_nuclear=True)
+        f1, f1_alone = _f1_scores(whole), _f1_scores(alone)
+        limit = self.head.detection_limit
         return {
-            **{f"{name}_50": value for name, value in whole.items()},
-            **{f"{name}_50_nuclear_only": value for name, value in alone.items()},
-            "score": 0.7 * whole["f1"] + 0.3 * alone["f1"],
+            **{f"{name}_50": value for name, value in f1.items()},
+            **{f"{name}_50_nuclear_only": value for name, value in f1_alone.items()},
+            **_mask_ap(whole),
+            **({} if limit is None else {"detection_limit": float(limit)}),
+            "score": 0.7 * f1["f1"] + 0.3 * f1_alone["f1"],
         }
 
-    def _score(self, *, only_nuclear: bool) -> dict[str, float]:
-        hits = truths = guesses = 0
-        side = self.model.card.image_px
+    def _found(self, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
+        """Truth and what the network finds in the corner of each validation field."""
+        side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
+        pairs = []
         for field in self.validation:
             height, width = (min(n, VALIDATION_PX) // side * side for n in field.labels.shape)
-            if not height or not width:
-                continue
             x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]
             with torch.no_grad():
-                maps = self.module(x).float().sigmoid()[0].cpu().numpy()
-            labels, _ = instances_from_maps(maps[0], maps[1], pixel_um=self.model.card.pixel_um)
-            truth = relabelled(field.labels[:height, :width])
-            hits += len(iou_table(truth, labels).matches(0.5)[0])
-            truths += int(truth.max())
-            guesses += int(labels.max())
-        return {
-            "f1": 2 * hits / max(1, truths + guesses),
-            "precision": hits / max(1, guesses),
-            "recall": hits / max(1, truths),
-        }
+                (found,) = detect(self.module, x, pixel_um=pixel_um)
+            pairs.append((relabelled(field.labels[:height, :width]), found))
+        return pairs
 
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
         """Write the model."""
@@ -246,3 +251,39 @@ def relabelled(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     keep = area >= 20
     keep[0] = False
     return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+
+
+def _f1_scores(pairs: list[tuple[NDArray[np.int32], Detections]]) -> dict[str, float]:
+    """F1, precision and recall of what counts as cells, paired at IoU 0.5 over all fields."""
+    hits = truths = guesses = 0
+    for truth, found in pairs:
+        hits += len(iou_table(truth, found.cells()).matches(0.5)[0])
+        truths += int(truth.max(initial=0))
+        guesses += found.certain
+    return {
+        "f1": 2 * hits / max(1, truths + guesses),
+        "precision": hits / max(1, guesses),
+        "recall": hits / max(1, truths),
+    }
+
+
+def _mask_ap(pairs: list[tuple[NDArray[np.int32], Detections]]) -> dict[str, float]:
+    """COCO AP of masks over all detections, pooled over the fields; nothing where there is no true cell."""
+    tables = [iou_table(truth, found.labels) for truth, found in pairs]
+    if not any(len(table.truth) for table in tables):
+        return {}
+    scores = [
+        found.scores[table.pred.ids - 1].astype(np.float64)
+        for table, (_, found) in zip(tables, pairs, strict=True)
+    ]
+    ap = average_precision(tables, scores)
+    return {"mAP": ap.mean, "AP50": ap.at_50, "AP75": ap.at_75}
+
+
+def _refuse_small(fields: list[LabelledField], side: int) -> None:
+    for field in fields:
+        height, width = field.labels.shape
+        if min(height, width) < side:
+            raise StoreError(
+                f"{field.name} is {height} x {width} px at the model's pixel size; at least {side} x {side} are needed"
+            )

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_dama.errors import SettingsError
+from napari_dama.models.card import ANCHORS, Anchors, Head
 from napari_dama.nets.counts import overlap_count, visible_count
 
 S = TypeVar("S", bound="RunSettings")
@@ -212,12 +213,19 @@ class FinetuneSettings(RunSettings):
     tile_px: int = Field(256, ge=128)
     use_pixels: bool = True
     use_tokens: bool = True
+    head: Head = "dense"  # segments: dense maps, or ViTDet + Mask R-CNN as in the paper
+    detections: int = Field(1000, ge=1, le=100_000)  # mask-rcnn: most cells of an image of 640 x 640 px
+    anchors_px: Anchors = ANCHORS
     classes: list[str] | None = None
 
     @model_validator(mode="after")
     def _whole_windows(self) -> Self:
         if self.tile_px % 128:
             raise ValueError(f"tile_px must be a multiple of 128, got {self.tile_px}")
+        if self.head == "mask-rcnn" and not self.use_tokens:
+            raise ValueError(
+                "head=mask-rcnn is built on the encoder's tokens; use_tokens=false takes head=dense"
+            )
         return self
 
 
