@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from napari_dama.errors import OutputError
+from napari_dama.errors import ModelError, OutputError
 from napari_dama.models.card import CARD, WEIGHTS, Architecture, Card
 from napari_dama.models.model import Model, build_part
 from napari_dama.simulate import TYPE_COLOURS, TYPES
-from napari_dama.slides.panel import BRAIN7
+from napari_dama.slides.panel import BRAIN7, nuclear_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,19 +28,49 @@ def brain_card(
     size: str = "tiny",
     summary: str = "",
 ) -> Card:
-    """Card for the seven-marker brain panel and the five types of the simulation, without training facts."""
+    """Card for the seven-marker brain panel and the five types of the simulation, without training facts.
+
+    Classes stand in it only where ``tasks`` has types: a card lists no class that no network of the model knows.
+    """
     return Card(
         name=name,
         summary=summary,
         tasks=list(tasks),
         panel=[marker.name for marker in BRAIN7.markers],
         nuclear=[marker.name for marker in BRAIN7.markers if marker.nuclear],
-        classes=list(TYPES),
-        class_colours=[TYPE_COLOURS[kind] for kind in TYPES],
+        classes=list(TYPES) if "types" in tasks else [],
+        class_colours=[TYPE_COLOURS[kind] for kind in TYPES] if "types" in tasks else [],
         type_markers=["NeuN", "S100", "Olig2", "Iba1", "RECA1"],
         type_markers_min=4,
         architecture=Architecture.model_validate({"size": size}),
     )
+
+
+def panel_card(
+    name: str,
+    markers: tuple[str, ...] | None,
+    *,
+    tasks: tuple[Task, ...],
+    size: str = "tiny",
+) -> Card:
+    """Card of a new model for any panel; None is the brain panel.
+
+    Types of a panel that is not the brain's are told on every slide that has a nuclear marker: nothing says here which
+    markers they need.
+
+    Raises
+    ------
+    ModelError
+        If none of the markers is known to show nuclei, which every model needs.
+    """
+    card = brain_card(name, tasks=tasks, size=size)
+    if markers is None or list(markers) == card.panel:
+        return card
+    nuclear = nuclear_of(markers)
+    if not nuclear:
+        raise ModelError(f"none of {', '.join(markers)} is known to show nuclei; name one of them DAPI")
+    fields = {"panel": list(markers), "nuclear": nuclear, "type_markers": [], "type_markers_min": 0}
+    return Card.model_validate({**card.model_dump(), **fields})
 
 
 def new_model(card: Card, *, seed: int = 0, device: str = "cpu") -> Model:

@@ -64,6 +64,7 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
             pool=shape.pool,
             zoom=shape.type_zoom,
             use_pixels=shape.type_pixels,
+            norm=shape.type_norm,
         )
     return MaskedAutoencoder(
         encoder, DecoderSpec(shape.decoder_depth, shape.decoder_width, shape.decoder_heads)
