@@ -21,7 +21,6 @@ __all__ = [
     "canonical",
     "colour_of",
     "match",
-    "nuclear_of",
     "parse_map",
 ]
 
@@ -247,18 +246,6 @@ def match(
     left = tuple((slide_markers[s], panel.markers[m].name) for s, m in sorted(best.items()))
     unused = tuple(name for i, name in enumerate(slide_markers) if i not in used)
     return ChannelMap(tuple(matches), left, unused)
-
-
-def nuclear_of(markers: Sequence[str], *, chosen: Mapping[str, str | None] | None = None) -> list[str]:
-    """Name those of some markers that show nuclei, as the brain panel's aliases (or ``chosen``) tell; none may be."""
-    try:
-        found = match(markers, BRAIN7, chosen=chosen)
-    except PanelError:
-        if chosen:
-            raise
-        return []
-    nuclear = {marker.name for marker in BRAIN7.markers if marker.nuclear}
-    return [m.slide_marker for m in found.matches if m.marker in nuclear and m.slide_marker is not None]
 
 
 def parse_map(text: str) -> dict[str, str]:

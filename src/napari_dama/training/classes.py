@@ -9,6 +9,7 @@ import numpy as np
 from napari_dama.errors import SettingsError, StoreError
 from napari_dama.simulate import TYPE_COLOURS
 from napari_dama.slides.panel import DEFAULT_COLOURS
+from napari_dama.training.crops import Split
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,10 +91,35 @@ def head_of_parent(
     return {**state, "head.weight": rows, "head.bias": bias}
 
 
-def lone_cells(targets: NDArray[np.int64], rows: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Rows whose class has no other cell among ``rows``: they cannot be parted, and stay in training."""
-    counts = np.bincount(targets[rows], minlength=classes)
-    return rows[counts[targets[rows]] == 1]
+def keep_lone(split: Split, targets: NDArray[np.int64]) -> tuple[Split, list[int]]:
+    """Move cells that are alone in their class from validation to training, where they can at least be learned from.
+
+    Parameters
+    ----------
+    split
+        Rows on both sides; rows on neither stay there.
+    targets
+        Class (N,) of every row of the store.
+
+    Returns
+    -------
+    split, classes
+        The split, and the classes that have one cell only.
+
+    Raises
+    ------
+    StoreError
+        If no cell remains for validation.
+    """
+    rows = np.concatenate([split.train, split.validation])
+    lone = rows[np.bincount(targets[rows])[targets[rows]] == 1]
+    moved = np.isin(split.validation, lone)
+    if moved.all():
+        raise StoreError(
+            "every class has a single cell: there is nothing to validate with; add cells or slides"
+        )
+    train = np.concatenate([split.train, split.validation[moved]])
+    return Split(train, split.validation[~moved], split.note), sorted(targets[lone].tolist())
 
 
 def draw_weights(targets: NDArray[np.int64], balance: str, classes: int) -> NDArray[np.float64] | None:

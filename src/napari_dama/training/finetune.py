@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from napari_dama.errors import DamaError, ModelError
-from napari_dama.models.build import new_model, panel_card, save_model
+from napari_dama.models.build import brain_card, new_model, panel_card, save_model
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
@@ -39,8 +39,10 @@ def starting_model(
     """
     parent = None if settings.init == "random" else load_model(settings.init)
     if parent is None:
-        name = settings.name or settings.out.name
-        card = panel_card(name, markers, tasks=(settings.task,), size=settings.size)
+        card = brain_card(settings.name or settings.out.name, tasks=(settings.task,), size=settings.size)
+        if markers is not None and list(markers) != card.panel:
+            card = panel_card(card.name, markers)
+            card.tasks, card.architecture.size = [settings.task], settings.size
     else:
         card = parent.card.model_copy(deep=True)
         card.name = settings.name or settings.out.name

@@ -12,10 +12,10 @@ from napari_dama import __version__
 from napari_dama.cells.augment import Variation
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import DamaError, ModelError
-from napari_dama.models.build import panel_card, save_model
+from napari_dama.models.build import brain_card, save_model
 from napari_dama.models.card import Architecture, Card
 from napari_dama.models.model import Model
-from napari_dama.models.shelf import load_card, load_model
+from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder
 from napari_dama.nets.dama import Dama, DamaSpec, Losses
 from napari_dama.nets.encoder import EncoderSpec
@@ -106,12 +106,10 @@ class PretrainTask:
     def _card(self) -> Card:
         settings, store = self.settings, self.store
         depth, width, heads = settings.decoder()
-        name = settings.name or settings.out.name
-        card = panel_card(name, store.markers, tasks=("reconstruct",), size=settings.size)
-        parent = card.panel if settings.init == "random" else load_card(settings.init).panel
-        if parent != card.panel:
+        card = brain_card(settings.name or settings.out.name, tasks=("reconstruct",), size=settings.size)
+        if list(store.markers) != card.panel:
             raise ModelError(
-                f"{store.path} holds {', '.join(store.markers)}, the model takes {', '.join(parent)}"
+                f"{store.path} holds {', '.join(store.markers)}, the model takes {', '.join(card.panel)}"
             )
         card.architecture = Architecture(
             size=settings.size, decoder_depth=depth, decoder_width=width, decoder_heads=heads

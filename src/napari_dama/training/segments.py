@@ -156,7 +156,7 @@ class SegmentTask:
         assert isinstance(part, DenseSegmenter)
         set_drop_path(part, settings.drop_path)
         self.module: nn.Module = part.requires_grad_(True)
-        if settings.frozen and part.encoder is not None:
+        if settings.freeze_encoder and part.encoder is not None:
             part.encoder.requires_grad_(False)
         facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})
         card.training = {

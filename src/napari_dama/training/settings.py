@@ -127,7 +127,8 @@ class FinetuneSettings(RunSettings):
 
     ``mode`` says what learns: ``finetune`` the whole network, ``frozen`` our head on an encoder that stays as it is,
     ``linear-probe`` (types only) one linear layer after a batch norm on mean-pooled tokens, as in MAE; that mode sets
-    ``pool``, ``zoom`` and ``use_pixels`` by itself. ``freeze_encoder`` is the older name of ``frozen``.
+    ``pool``, ``zoom`` and ``use_pixels`` by itself. ``freeze_encoder`` is the older name of ``frozen``; both other modes
+    set it.
 
     ``balance`` draws cells with a weight of 1 / sqrt(class size), in equal shares of each class (``uniform``), or every
     cell once per epoch (``none``). ``mixup``, ``cutmix`` (the alphas of their beta distributions), ``erasing`` (a share of
@@ -158,11 +159,6 @@ class FinetuneSettings(RunSettings):
     classes: list[str] | Literal["found", "parent"] | None = None
 
     @property
-    def frozen(self) -> bool:
-        """Whether the encoder stays as it is."""
-        return self.freeze_encoder or self.mode != "finetune"
-
-    @property
     def augmented(self) -> bool:
         """Whether crops of types are varied."""
         return self.mode != "linear-probe" if self.augment is None else self.augment
@@ -175,6 +171,8 @@ class FinetuneSettings(RunSettings):
 
     @model_validator(mode="after")
     def _probe_of_types(self) -> Self:
+        if self.mode != "finetune":
+            object.__setattr__(self, "freeze_encoder", True)  # and it still counts as not given
         if self.mode == "linear-probe" and self.task != "types":
             raise ValueError("mode linear-probe is for task types; for segments take mode=frozen")
         if self.mode == "linear-probe" and self.batch_size < 2:

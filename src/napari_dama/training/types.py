@@ -17,8 +17,8 @@ from napari_dama.errors import SettingsError, StoreError
 from napari_dama.models.shelf import load_card
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
-from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, lone_cells
-from napari_dama.training.crops import CropBatches, Split, rows_of_step, split_rows
+from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
+from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
@@ -66,15 +66,17 @@ class TypeTask:
         set_drop_path(part, settings.drop_path)
         self.part = part
         self.module: nn.Module = part.requires_grad_(True)
-        if settings.frozen:
+        if settings.freeze_encoder:
             part.freeze_encoder()
         tricks = settings.augmented or settings.mixup or settings.cutmix or settings.erasing
-        self.cached = settings.frozen and part.path is None and not tricks
+        self.cached = settings.freeze_encoder and part.path is None and not tricks
         self._features: Tensor | None = None
         number = {name: index for index, name in enumerate(self.classes)}
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
-        self.split, lone = self._split()
+        known = np.flatnonzero(self.targets >= 0)
+        split = split_rows(self.store, share=settings.validation_share, seed=settings.seed, rows=known)
+        self.split, lone = keep_lone(split, self.targets)
         self.samples = len(self.split.train)
         targets = self.targets[self.split.train]
         counts = np.bincount(targets, minlength=len(self.classes))
@@ -83,7 +85,7 @@ class TypeTask:
                 f"{self.store.path}: the training part holds one class only; add slides or classes"
             )
         self.weights = draw_weights(targets, settings.balance, len(self.classes))
-        self.notes = class_notes(self.classes, counts, lone, parent)
+        self.notes = class_notes(self.classes, counts, [self.classes[i] for i in lone], parent)
         inherited = [limit for limit in card.limits if not limit.startswith("Class ")]
         card.limits = [*inherited, *self.notes]
         facts = training_facts(settings, self.store)
@@ -175,20 +177,6 @@ class TypeTask:
             self.part.train(training)
             self._features = features
         return self._features
-
-    def _split(self) -> tuple[Split, list[str]]:
-        """Training and validation rows; a cell that is alone in its class stays in training. Names of such classes."""
-        known = np.flatnonzero(self.targets >= 0)
-        lone = lone_cells(self.targets, known, len(self.classes))
-        split = split_rows(
-            self.store,
-            share=self.settings.validation_share,
-            seed=self.settings.seed,
-            rows=np.setdiff1d(known, lone),
-        )
-        if len(lone):
-            split = Split(np.sort(np.concatenate([split.train, lone])), split.validation, split.note)
-        return split, [self.classes[i] for i in self.targets[lone]]
 
     def _one_scale(self) -> None:
         """A fresh model takes the store's crop width; a parent was made for one, and the store must have it."""
