@@ -118,9 +118,9 @@ def crop_slides(
     )
     with writer:
         found = []
-        for done, ((slide, channels), cells) in enumerate(zip(slides, given, strict=True)):
+        for done, ((slide, channels), source) in enumerate(zip(slides, given, strict=True)):
             part = _Part(done, len(slides), progress, stop)
-            found.append(_find_cells(slide, channels, given=cells, nuclear=nuclear, part=part))
+            found.append(_find_cells(slide, channels, given=source, nuclear=nuclear, part=part))
         if max_cells is not None:
             chosen = spread([len(cells) for cells, _ in found], max_cells, seed)
             found = [(cells.iloc[rows], stats) for (cells, stats), rows in zip(found, chosen, strict=True)]

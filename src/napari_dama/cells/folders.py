@@ -210,7 +210,8 @@ def _append(
     count = max(1, min(len(files), SAMPLED_PIXELS // writer.crop_px**2))
     sample = np.unique(np.linspace(0, len(files) - 1, count).round().astype(int))
     # one below the other: along rows, where noise is measured, crops stay whole
-    looked = np.concatenate([_sized(*files[i], writer.crop_px, Repairs()) for i in sample], axis=1)
+    some = [files[i] for i in sample]
+    looked = np.concatenate([_sized(file, axis, writer.crop_px, Repairs()) for file, axis in some], axis=1)
     stats = stats_of(looked, writer.markers)
     sources = {file.dtype for file, _ in files}
 

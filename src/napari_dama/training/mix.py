@@ -72,7 +72,9 @@ def mix_batch(
     elif mixup > 0:
         share = rng.beta(mixup, mixup)
         x = x * share + x.flip(0) * (1 - share)
-    target: Tensor = mixup_target(truth, classes, lam=float(share), smoothing=smoothing)
+    target: Tensor = mixup_target(  # type: ignore[no-untyped-call]
+        truth, classes, lam=float(share), smoothing=smoothing
+    )
     return x, target
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
+from napari_dama.cells.coco import coco_fields
 from napari_dama.cells.instances import distance_target, instances_from_maps
 from napari_dama.errors import SlideError, StoreError
 from napari_dama.evaluate.match import iou_table
@@ -49,8 +50,8 @@ class LabelledField:
     distance: NDArray[np.uint8]
 
 
-def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
-    """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``.
+def find_pairs(data: list[Path]) -> list[tuple[Path, Path | NDArray[np.int32]]]:
+    """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``, or COCO annotations.
 
     Raises
     ------
@@ -65,8 +66,11 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
             images.append(path)
         else:
             raise StoreError(f"{path} does not exist")
-    pairs = []
+    pairs: list[tuple[Path, Path | NDArray[np.int32]]] = []
     for image in images:
+        if image.suffix.lower() == ".json":
+            pairs += [(field.image, field.labels) for field in coco_fields(image)]
+            continue
         stem = image.name.split(".")[0]
         labels = image.with_name(f"{stem}_cells.tif")
         if not stem.endswith("_cells") and labels.is_file():
@@ -78,7 +82,7 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def load_field(image: Path, labels: Path, panel: Panel, pixel_um: float) -> LabelledField:
+def load_field(image: Path, labels: Path | NDArray[np.int32], panel: Panel, pixel_um: float) -> LabelledField:
     """Read, map, normalise and resample one slide and its labels.
 
     Raises
@@ -87,9 +91,10 @@ def load_field(image: Path, labels: Path, panel: Panel, pixel_um: float) -> Labe
         If the label image has another size than the slide, or the slide has no pixel size.
     """
     with open_slide(image) as slide:
-        truth = tifffile.imread(labels)
+        truth = labels if isinstance(labels, np.ndarray) else tifffile.imread(labels)
         if truth.shape != slide.shape[1:]:
-            raise SlideError(f"{labels} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
+            name = "its annotation" if isinstance(labels, np.ndarray) else labels
+            raise SlideError(f"{name} is {truth.shape} px, its slide {image.name} is {slide.shape[1:]}")
         if slide.pixel_um is None:
             raise SlideError(f"{image} has no pixel size; write one into the file")
         channels = match(slide.markers, panel)
