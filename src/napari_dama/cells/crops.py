@@ -10,6 +10,7 @@ import numpy as np
 from napari_dama.cells.cut import Cutter
 from napari_dama.cells.find import find_nuclei
 from napari_dama.cells.given import given_cells
+from napari_dama.cells.repairs import Repairs
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import Interrupted, PanelError, SettingsError
 from napari_dama.slides.intensity import slide_stats
@@ -186,45 +187,6 @@ class _Part:
             self.progress(round(500 * (self.index + share)), 1000 * self.total)
         if self.stop is not None and self.stop():
             raise Interrupted("Stopped while cropping; no store was written.")
-
-
-@dataclass
-class Repairs:
-    """What had to be changed in a slide's pixels."""
-
-    not_finite: int = 0
-    rounded: int = 0
-
-    def finite(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Put 0 where pixels (C, h, w) are not finite."""
-        if pixels.dtype.kind != "f":
-            return pixels
-        bad = ~np.isfinite(pixels)
-        count = int(bad.sum())
-        self.not_finite += count
-        return np.where(bad, pixels.dtype.type(0), pixels) if count else pixels
-
-    def cast(self, crops: NDArray[Any], source: np.dtype[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Bring crops, cut or interpolated from ``source``, to the store's dtype."""
-        if crops.dtype == dtype:
-            return crops
-        if crops.dtype.kind == "f" and source.kind != "f":
-            crops = np.rint(
-                crops
-            )  # interpolated whole numbers: between those of the slide, so they fit its dtype
-        cast = crops.astype(dtype)
-        if not np.can_cast(source, dtype, "safe"):
-            self.rounded += int((cast != crops).sum())
-        return cast
-
-    def notes(self, source: np.dtype[Any], dtype: np.dtype[Any]) -> list[str]:
-        """Say it in sentences."""
-        lines = []
-        if self.not_finite:
-            lines.append(f"Pixels that were not finite are stored as 0 ({self.not_finite} read).")
-        if self.rounded:
-            lines.append(f"{self.rounded} pixels of {source} were rounded to fit {dtype}.")
-        return lines
 
 
 def _markers_of_all(slides: Sequence[tuple[Slide, ChannelMap]]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ import pandas as pd
 from skimage.transform import resize
 
 from napari_dama.cells.crop_file import CropFile, markers_of
-from napari_dama.cells.crops import CHUNK_BYTES, Repairs, common_dtype
+from napari_dama.cells.crops import CHUNK_BYTES, common_dtype
+from napari_dama.cells.repairs import Repairs
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import Interrupted, SettingsError, StoreError
 from napari_dama.slides.intensity import stats_of
