@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cells.fake import FakeSlide, blobs
 from napari_dama.cells import crops as crops_module
-from napari_dama.cells.crops import common_dtype, crop_slides
+from napari_dama.cells.crops import common_dtype, crop_slides, spread
 from napari_dama.cells.given import centroids, given_cells, open_labels, read_table
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import Interrupted, PanelError, SettingsError, SlideError, StoreError
@@ -243,3 +243,46 @@ def test_store_opens_again(tmp_path: Path) -> None:
     slide = FakeSlide(image, ["DAPI"])
     made = crop_slides([(slide, _map(slide))], tmp_path / "s")
     np.testing.assert_array_equal(CropStore.open(tmp_path / "s").crops, made.crops)
+
+
+@pytest.mark.parametrize(
+    ("counts", "total", "shares"),
+    [
+        ([10, 10, 10], 9, [3, 3, 3]),
+        ([10, 2, 10], 12, [5, 2, 5]),
+        ([10, 0, 3], 100, [10, 0, 3]),
+        ([1, 1, 1, 40], 10, [1, 1, 1, 7]),
+        ([5, 5], 1, [0, 1]),
+        ([], 4, []),
+    ],
+)
+def test_a_subset_is_spread_over_the_slides(counts: list[int], total: int, shares: list[int]) -> None:
+    rows = spread(counts, total, seed=3)
+    assert sorted(len(each) for each in rows) == sorted(shares)
+    assert [len(each) for each in rows] == shares
+    for each, count in zip(rows, counts, strict=True):
+        assert len(set(each.tolist())) == len(each) and list(each) == sorted(each)
+        assert not len(each) or (each.min() >= 0 and each.max() < count)
+    assert all(np.array_equal(a, b) for a, b in zip(rows, spread(counts, total, seed=3), strict=True))
+
+
+def test_a_random_subset_of_found_cells_is_a_part_of_all(tmp_path: Path) -> None:
+    slides = [FakeSlide(blobs((200, 260), seed=i)[0], ["DAPI"], name=f"s{i}") for i in range(2)]
+    pairs = [(slide, _map(slide)) for slide in slides]
+    seen: list[int] = []
+    whole = crop_slides(pairs, tmp_path / "all", progress=lambda done, total: seen.append(done))
+    assert seen == sorted(seen) and seen[-1] == 2000
+    some = [crop_slides(pairs, tmp_path / f"some{i}", max_cells=11, seed=i // 2) for i in range(3)]
+    assert [len(store) for store in some] == [11, 11, 11]
+    np.testing.assert_array_equal(some[0].crops, some[1].crops)
+    assert not np.array_equal(some[0].table["y"], some[2].table["y"])
+    place = {
+        (s, label): i
+        for i, (s, label) in enumerate(zip(whole.table["slide"], whole.table["label"], strict=True))
+    }
+    rows = [place[key] for key in zip(some[0].table["slide"], some[0].table["label"], strict=True)]
+    np.testing.assert_array_equal(some[0].crops, whole.crops[rows])
+    np.testing.assert_array_equal(some[0].stats, whole.stats)
+    assert sorted(some[0].table["slide"].value_counts()) == [5, 6]
+    with pytest.raises(SettingsError, match="max_cells is 0"):
+        crop_slides(pairs, tmp_path / "none", max_cells=0)

@@ -72,11 +72,11 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, to: str, name: str) -> N
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_what_is_no_result_is_named(tmp_path: Path, to: str) -> None:
     with pytest.raises(OutputError, match="no result"):
-        export(tmp_path / "nothing", to, tmp_path / "f.tif")
+        export(tmp_path / "nothing", to, tmp_path / ("f.json" if to == "coco" else "f.tif"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "labels.ome.zarr").mkdir()
     with pytest.raises(OutputError, match="empty"):
-        export(tmp_path / "empty", to, tmp_path / "f.tif")
+        export(tmp_path / "empty", to, tmp_path / ("f.json" if to == "coco" else "f.tif"))
 
 
 def test_unknown_formats_and_endings_are_named(tmp_path: Path) -> None:
@@ -109,3 +109,28 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be written"):
         to_csv(tmp_path / "out", tmp_path / "file" / "t.csv")
+
+
+def test_coco_holds_every_cell_with_its_type_and_score(tmp_path: Path) -> None:
+    from napari_dama.cells.coco import coco_to_labels
+
+    labels = np.zeros((70, 50), np.uint32)
+    labels[3:9, 4:20], labels[30:60, 10:12] = 5, 8
+    group = zarr.open_group(str(tmp_path / "out" / "labels.ome.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=labels, chunks=(32, 32))
+    group.attrs.update({"multiscales": [{"datasets": [{"path": "0"}]}]})
+    table = pd.DataFrame({"label": [5, 8], "y": 1.0, "x": 1.0, "type": ["a", "b"], "score": [0.25, 1.0]})
+    table.to_csv(tmp_path / "out" / "cells.csv", index=False)
+    (tmp_path / "out" / "run.json").write_text('{"slide": {"path": "/data/tissue.ome.tif"}}')
+    file = export(tmp_path / "out", "coco", tmp_path / "cells.json")
+    field = coco_to_labels(file)
+    np.testing.assert_array_equal(field.labels > 0, labels > 0)
+    assert field.image == tmp_path / "tissue.ome.tif" and field.types == {1: "a", 2: "b"}
+    assert '"score": 0.25' in file.read_text()
+    with pytest.raises(OutputError, match=r"written to \.json"):
+        export(tmp_path / "out", "coco", tmp_path / "cells.txt")
+    with pytest.raises(OutputError, match="exists already"):
+        export(tmp_path / "out", "coco", file)
+    with pytest.raises(OutputError, match="is no result"):
+        export(tmp_path / "none", "coco", tmp_path / "other.json")
+    assert not (tmp_path / "other.json").exists()

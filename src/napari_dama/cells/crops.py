@@ -10,6 +10,7 @@ import numpy as np
 from napari_dama.cells.cut import Cutter
 from napari_dama.cells.find import find_nuclei
 from napari_dama.cells.given import given_cells
+from napari_dama.cells.repairs import Repairs
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import Interrupted, PanelError, SettingsError
 from napari_dama.slides.intensity import slide_stats
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_dama.cells.given import LabelInput
     from napari_dama.cells.writer import CropWriter
+    from napari_dama.slides.intensity import IntensityStats
     from napari_dama.slides.panel import ChannelMap
     from napari_dama.slides.slide import Slide
     from napari_dama.slides.tiles import Tile
@@ -41,6 +43,8 @@ def crop_slides(
     crop_px: int = 100,
     labels: Sequence[LabelInput | None] | None = None,
     nuclear: Sequence[str] | None = None,
+    max_cells: int | None = None,
+    seed: int = 0,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -66,10 +70,16 @@ def crop_slides(
         finds the nuclei.
     nuclear
         Markers of the model that show nuclei, the best first; by default those of the brain panel.
+    max_cells
+        Keep at most so many cells, drawn at random in shares as equal as the slides allow (the paper's noisy sets hold
+        30 000 and 170 000); None keeps all.
+    seed
+        Of that draw: the same slides, settings and seed give the same store.
     overwrite
         Replace a store that is there.
     progress
-        Called with (slides done x 1000 + parts of the present one, 1000 x slides in all).
+        Called with (slides done x 1000 + parts of the present one, 1000 x slides in all). All slides are looked through
+        first, which is the first half, and then cut.
     stop
         Asked now and then; nothing is left behind.
 
@@ -91,6 +101,8 @@ def crop_slides(
         raise SettingsError(
             f"There are {len(slides)} slides and {len(given)} label images; give one for each."
         )
+    if max_cells is not None and max_cells < 1:
+        raise SettingsError(f"max_cells is {max_cells}; at least 1 is needed.")
     if not 1 <= crop_um <= 1000 or not 8 <= crop_px <= 2048:
         raise SettingsError(f"Crops of {crop_um} um and {crop_px} px: give 1 to 1000 um and 8 to 2048 px.")
     markers = _markers_of_all(slides)
@@ -106,10 +118,49 @@ def crop_slides(
         out, markers=markers, dtype=dtype, crop_um=crop_um, crop_px=crop_px, overwrite=overwrite
     )
     with writer:
-        for done, ((slide, channels), name, cells) in enumerate(zip(slides, names, given, strict=True)):
+        found = []
+        for done, ((slide, channels), source) in enumerate(zip(slides, given, strict=True)):
             part = _Part(done, len(slides), progress, stop)
-            _crop_slide(writer, slide, channels, name=name, given=cells, nuclear=nuclear, part=part)
+            found.append(_find_cells(slide, channels, given=source, nuclear=nuclear, part=part))
+        if max_cells is not None:
+            chosen = spread([len(cells) for cells, _ in found], max_cells, seed)
+            found = [(cells.iloc[rows], stats) for (cells, stats), rows in zip(found, chosen, strict=True)]
+        for done, ((slide, channels), name, (cells, stats)) in enumerate(
+            zip(slides, names, found, strict=True)
+        ):
+            part = _Part(done + len(slides), len(slides), progress, stop)
+            _crop_slide(writer, slide, channels, name=name, cells=cells, stats=stats, part=part)
         return writer.finish()
+
+
+def spread(counts: Sequence[int], total: int, seed: int) -> list[NDArray[np.int64]]:
+    """Choose rows of several tables, ``total`` in all where they hold so many, in shares as equal as their lengths allow.
+
+    Parameters
+    ----------
+    counts
+        Length of each table.
+    total
+        Rows to keep.
+    seed
+        The draw from a table depends on it, on the table's place and on how many are drawn.
+
+    Returns
+    -------
+    list
+        One ascending array of rows per table.
+    """
+    share, left = [0] * len(counts), min(total, sum(counts))
+    order = sorted(
+        range(len(counts)), key=lambda index: counts[index]
+    )  # those that hold few give all they have
+    for place, index in enumerate(order):
+        share[index] = min(counts[index], left // (len(counts) - place))
+        left -= share[index]
+    return [
+        np.sort(np.random.default_rng((seed, index)).permutation(count)[:kept])
+        for index, (count, kept) in enumerate(zip(counts, share, strict=True))
+    ]
 
 
 def common_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
@@ -124,7 +175,7 @@ def common_dtype(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
 
 @dataclass
 class _Part:
-    """Progress of one slide among several."""
+    """Progress of one slide among several that are gone through twice."""
 
     index: int
     total: int
@@ -133,48 +184,9 @@ class _Part:
 
     def report(self, share: float) -> None:
         if self.progress is not None:
-            self.progress(round(1000 * (self.index + share)), 1000 * self.total)
+            self.progress(round(500 * (self.index + share)), 1000 * self.total)
         if self.stop is not None and self.stop():
             raise Interrupted("Stopped while cropping; no store was written.")
-
-
-@dataclass
-class _Repairs:
-    """What had to be changed in a slide's pixels."""
-
-    not_finite: int = 0
-    rounded: int = 0
-
-    def finite(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Put 0 where pixels (C, h, w) are not finite."""
-        if pixels.dtype.kind != "f":
-            return pixels
-        bad = ~np.isfinite(pixels)
-        count = int(bad.sum())
-        self.not_finite += count
-        return np.where(bad, pixels.dtype.type(0), pixels) if count else pixels
-
-    def cast(self, crops: NDArray[Any], source: np.dtype[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Bring crops, cut or interpolated from ``source``, to the store's dtype."""
-        if crops.dtype == dtype:
-            return crops
-        if crops.dtype.kind == "f" and source.kind != "f":
-            crops = np.rint(
-                crops
-            )  # interpolated whole numbers: between those of the slide, so they fit its dtype
-        cast = crops.astype(dtype)
-        if not np.can_cast(source, dtype, "safe"):
-            self.rounded += int((cast != crops).sum())
-        return cast
-
-    def notes(self, source: np.dtype[Any], dtype: np.dtype[Any]) -> list[str]:
-        """Say it in sentences."""
-        lines = []
-        if self.not_finite:
-            lines.append(f"Pixels that were not finite are stored as 0 ({self.not_finite} read).")
-        if self.rounded:
-            lines.append(f"{self.rounded} pixels of {source} were rounded to fit {dtype}.")
-        return lines
 
 
 def _markers_of_all(slides: Sequence[tuple[Slide, ChannelMap]]) -> tuple[str, ...]:
@@ -201,33 +213,45 @@ def _unique_names(names: Sequence[str]) -> list[str]:
     return taken
 
 
+def _find_cells(
+    slide: Slide,
+    channels: ChannelMap,
+    *,
+    given: LabelInput | None,
+    nuclear: Sequence[str],
+    part: _Part,
+) -> tuple[pd.DataFrame, IntensityStats]:
+    """Cells of one slide (``label, y, x, type``), found or given, and the intensities of all its channels."""
+    part.report(0)
+    stats = slide_stats(slide)
+    if given is None:
+        cells = find_nuclei(
+            slide,
+            nuclear_channel=_nuclear_channel(slide, channels, nuclear),
+            pixel_um=float(slide.pixel_um or 0),
+            stats=stats,
+            progress=lambda done, total: part.report(done / total),
+        ).assign(type="")
+    else:
+        cells = given_cells(given, (slide.shape[1], slide.shape[2]))
+    return cells, stats
+
+
 def _crop_slide(
     writer: CropWriter,
     slide: Slide,
     channels: ChannelMap,
     *,
     name: str,
-    given: LabelInput | None,
-    nuclear: Sequence[str],
+    cells: pd.DataFrame,
+    stats: IntensityStats,
     part: _Part,
 ) -> None:
     """Append the crops of one slide."""
     part.report(0)
     pixel_um = float(slide.pixel_um or 0)
-    stats = slide_stats(slide)
-    if given is None:
-        channel = _nuclear_channel(slide, channels, nuclear)
-        cells = find_nuclei(
-            slide,
-            nuclear_channel=channel,
-            pixel_um=pixel_um,
-            stats=stats,
-            progress=lambda done, total: part.report(done / total / 2),
-        ).assign(type="")
-    else:
-        cells = given_cells(given, (slide.shape[1], slide.shape[2]))
     chosen = stats.select(channels.indices)
-    repairs = _Repairs()
+    repairs = Repairs()
 
     def announce() -> None:
         writer.add_slide(
@@ -250,7 +274,7 @@ def _crop_slide(
     tiles = _tiles_with_cells(cells, cutter)
     for done, (tile, rows) in enumerate(tiles, start=1):
         _crop_tile(writer, slide, channels.indices, cutter, tile, rows, repairs)
-        part.report(0.5 + done / len(tiles) / 2)
+        part.report(done / len(tiles))
     announce()  # again, with what was repaired
 
 
@@ -286,10 +310,11 @@ def _crop_tile(
     cutter: Cutter,
     tile: Tile,
     cells: pd.DataFrame,
-    repairs: _Repairs,
+    repairs: Repairs,
 ) -> None:
     """Append the crops of one tile, a chunk at a time."""
     places = [place for place, index in enumerate(indices) if index is not None]
+    into = slice(None) if len(places) == len(indices) else places  # a list of places costs another copy
     block = slide.read(tile.outer, channels=[index for index in indices if index is not None])
     block = cutter.prepare(repairs.finite(block))
     shape = (len(indices), cutter.crop_px, cutter.crop_px)
@@ -298,5 +323,5 @@ def _crop_tile(
         rows = cells.iloc[start : start + chunk]
         crops = np.zeros((len(rows), *shape), writer.dtype)
         for crop, y, x in zip(crops, rows["y"], rows["x"], strict=True):
-            crop[places] = repairs.cast(cutter.cut(block, tile.outer, y, x), slide.dtype, writer.dtype)
+            crop[into] = repairs.cast(cutter.cut(block, tile.outer, y, x), slide.dtype, writer.dtype)
         writer.append(crops, rows)

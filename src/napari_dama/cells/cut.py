@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -60,12 +60,9 @@ class Cutter:
 
     def cut(self, block: NDArray[Any], outer: Region, y: float, x: float) -> NDArray[Any]:
         """Cut the crop (C, P, P) around ``y, x`` (slide pixels) out of a prepared block (C, h, w) that lies at ``outer``."""
-        offsets = np.arange(self.crop_px) - (self.crop_px - 1) / 2
         if self.step == 1:
-            rows = _mirrored(np.floor(y + offsets[0] + 0.5) + np.arange(self.crop_px), self.shape_yx[0])
-            columns = _mirrored(np.floor(x + offsets[0] + 0.5) + np.arange(self.crop_px), self.shape_yx[1])
-            whole: NDArray[Any] = block[:, rows[:, None] - outer.y0, columns - outer.x0]
-            return whole
+            return self._cut_whole(block, outer, y, x)
+        offsets = np.arange(self.crop_px) - (self.crop_px - 1) / 2
         at_y, at_x = y + offsets * self.step, x + offsets * self.step
         above, weight_y = np.floor(at_y), (at_y % 1).astype(block.dtype)[:, None]
         left, weight_x = np.floor(at_x), (at_x % 1).astype(block.dtype)
@@ -78,6 +75,19 @@ class Cutter:
             rows_between[:, :, west - first] * (1 - weight_x) + rows_between[:, :, east - first] * weight_x
         )
         return crop
+
+    def _cut_whole(self, block: NDArray[Any], outer: Region, y: float, x: float) -> NDArray[Any]:
+        """Cut whole pixels: a view where the crop lies within the slide, else a copy with the mirrored rest."""
+        half, side = (self.crop_px - 1) / 2, self.crop_px
+        y0, x0 = floor(y - half + 0.5), floor(x - half + 0.5)
+        if y0 >= 0 and x0 >= 0 and y0 + side <= self.shape_yx[0] and x0 + side <= self.shape_yx[1]:
+            top, left = y0 - outer.y0, x0 - outer.x0
+            inside: NDArray[Any] = block[:, top : top + side, left : left + side]
+            return inside
+        rows = _mirrored(y0 + np.arange(side), self.shape_yx[0]) - outer.y0
+        columns = _mirrored(x0 + np.arange(side), self.shape_yx[1]) - outer.x0
+        mirrored: NDArray[Any] = block[:, rows[:, None], columns]
+        return mirrored
 
 
 def _mirrored(index: NDArray[Any], length: int) -> NDArray[np.int64]:

@@ -112,7 +112,8 @@ class CropWriter:
     def append(self, crops: NDArray[Any], cells: pd.DataFrame) -> None:
         """Append crops (n, C, P, P) and their n rows.
 
-        Columns are ``slide``, ``label``, ``y``, ``x`` and, where known, ``y_um``, ``x_um``, ``type``.
+        Columns are ``slide``, ``label``, ``y``, ``x`` and, where known, ``y_um``, ``x_um``, ``type``, and ``group`` where it
+        is not the slide's.
 
         Raises
         ------
@@ -130,7 +131,8 @@ class CropWriter:
         if not len(cells):
             return
         rows = cells.copy()
-        rows["group"] = [self._slides[name].group for name in rows["slide"]]
+        if "group" not in rows:
+            rows["group"] = [self._slides[name].group for name in rows["slide"]]
         rows["type"] = rows["type"].fillna("").astype(str) if "type" in rows else ""
         for axis in ("y", "x"):
             if f"{axis}_um" not in rows:

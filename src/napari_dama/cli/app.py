@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_dama import __version__
-from napari_dama.cli import analyse, evaluate, models, slides, system, train
+from napari_dama.cli import analyse, crops, evaluate, models, slides, system, train
 from napari_dama.errors import DamaError, Interrupted, SettingsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -91,6 +91,7 @@ def _root(
 
 system.register(app)
 slides.register(app)
+crops.register(app)
 analyse.register(app)
 train.register(app)
 evaluate.register(app)

@@ -150,7 +150,7 @@ def types(
 def export(
     result: Annotated[Path, typer.Argument(help="Folder that analyse left.")],
     file: Annotated[Path, typer.Argument(help="File to write.")],
-    to: Annotated[str, typer.Option("--to", help="csv or labels-tiff.")],
+    to: Annotated[str, typer.Option("--to", help="csv, labels-tiff or coco.")],
     overwrite: Overwrite = False,
 ) -> None:
     """Write a result in the format of another program.
@@ -160,6 +160,8 @@ def export(
       napari-dama export tissue_result --to csv cells.csv
 
       napari-dama export tissue_result --to labels-tiff labels.tif
+
+      napari-dama export tissue_result --to coco annotations.json
     """
     from napari_dama.export import FORMATS
 

@@ -1,4 +1,4 @@
-"""info, simulate and crops: slides looked at, made, and cut into crops."""
+"""info and simulate: slides looked at, and made."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_dama.cli.console import (
-    GreedyCommand,
     Json,
     Map,
     Overwrite,
@@ -17,7 +16,6 @@ from napari_dama.cli.console import (
     chosen_from,
     print_facts,
     print_json,
-    stop_on_interrupt,
 )
 from napari_dama.errors import DamaError, SettingsError
 
@@ -30,7 +28,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(info)
     app.command()(simulate)
-    app.command(cls=GreedyCommand)(crops)
 
 
 def info(
@@ -145,66 +142,3 @@ def simulate(
     else:
         for path in paths:
             typer.echo(str(path))
-
-
-def crops(
-    slides: Annotated[list[Path], typer.Argument(help="Slides to cut.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store.")],
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(help="Label images, one per slide in the same order; NAME.csv beside one gives types."),
-    ] = None,
-    crop_um: Annotated[float, typer.Option("--crop-um", help="Width of a crop in micrometres.")] = 32.5,
-    crop_px: Annotated[int, typer.Option("--crop-px", help="Pixels a crop is stored with.")] = 100,
-    map_text: Map = None,
-    pixel_um: PixelUm = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Find cells, or take those of label images, and cut a crop around each into a store that training reads.
-
-    For example:
-
-      napari-dama crops demo/*.ome.tif -o store
-
-      napari-dama crops a.ome.tif b.ome.tif -o store --labels a_cells.tif b_cells.tif
-    """
-    from contextlib import ExitStack
-
-    from napari_dama.cells.crops import crop_slides
-    from napari_dama.slides.panel import BRAIN7, match
-    from napari_dama.slides.slide import open_slide
-
-    if labels and len(labels) != len(slides):
-        raise SettingsError(
-            f"there are {len(slides)} slides and {len(labels)} label images; give one per slide"
-        )
-    chosen = chosen_from(map_text)
-    with ExitStack() as stack:
-        pairs = []
-        for path in slides:
-            slide = stack.enter_context(open_slide(path, pixel_um=pixel_um))
-            pairs.append((slide, match(slide.markers, BRAIN7, chosen=chosen)))
-        reporter = stack.enter_context(Reporter())
-        stop = stack.enter_context(stop_on_interrupt())
-        tell = reporter.count("crops, percent")
-        store = crop_slides(
-            pairs,
-            out,
-            crop_um=crop_um,
-            crop_px=crop_px,
-            labels=labels,
-            progress=lambda done, total: tell(round(100 * done / max(total, 1)), 100),
-            stop=stop,
-            overwrite=overwrite,
-        )
-    facts = {
-        "store": str(out),
-        "crops": len(store),
-        "markers": ", ".join(store.markers),
-        "crop": f"{store.crop_um:g} um",
-    }
-    if as_json:
-        print_json(facts)
-    else:
-        print_facts(facts)

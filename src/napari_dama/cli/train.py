@@ -118,8 +118,12 @@ def finetune(
     data: Annotated[
         list[Path] | None,
         typer.Option(
-            help="types: a crop store with types. segments: folders of NAME.ome.tif with NAME_cells.tif."
+            help="types: a crop store with types. segments: folders of NAME.ome.tif with NAME_cells.tif, "
+            "or COCO annotations (.json) beside their images."
         ),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Settings by name: paper-types, linear-probe; --set changes some.")
     ] = None,
     pairs: Pairs = None,
     init: Init = None,
@@ -140,10 +144,22 @@ def finetune(
       napari-dama finetune --task segments --data demo -o segments_job --set epochs=20 --set lr=1e-3
 
       napari-dama finetune --task segments --data demo -o boxes_job --set head=mask-rcnn --set batch_size=8
+
+      napari-dama finetune --task types --data store -o paper_job --init job/model --recipe paper-types --set size=tiny
+
+      napari-dama finetune --task types --data store -o probe_job --init job/model --recipe linear-probe
     """
     from napari_dama.training.settings import FinetuneSettings
 
-    given = {"task": task, "data": data or None, "init": init}
+    given: dict[str, Any] = {"task": task, "data": data or None, "init": init}
+    if recipe is not None:
+        from napari_dama.training.finetune_recipes import finetune_recipe
+
+        if settings is not None:
+            raise SettingsError("--recipe and --settings both give all settings: give one of them")
+        if resume and (out / "job.yaml").is_file():
+            raise SettingsError("--resume goes on with the settings in the job's folder: leave --recipe out")
+        given = finetune_recipe(recipe) | {key: value for key, value in given.items() if value is not None}
     wanted = _settings(FinetuneSettings, out, given, pairs, settings, resume=resume)
 
     def run(**options: Any) -> dict[str, float]:
@@ -206,10 +222,23 @@ def _run(
 
             metrics = train(resume=resume, overwrite=overwrite, progress=tell, stop=stop)
         facts = {"job": str(settings.out), "model": str(settings.out / "model"), **metrics}
+        facts |= _notes(settings.out)
     if as_json:
         print_json(facts)
     else:
         print_facts(facts)
+
+
+def _notes(job: Path) -> dict[str, list[str]]:
+    """What the run had to say of its data."""
+    import json
+
+    notes: list[str] = []
+    for line in (job / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "data":
+            notes = list(event.get("notes", []))  # of the last session
+    return {"notes": notes} if notes else {}
 
 
 def _detach(command: str, settings: RunSettings, *, resume: bool, overwrite: bool) -> dict[str, Any]:

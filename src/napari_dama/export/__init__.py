@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from napari_dama.errors import OutputError
+from napari_dama.export.coco import to_coco
 from napari_dama.export.csv import to_csv
 from napari_dama.export.labels_tiff import to_labels_tiff
 
@@ -21,7 +22,7 @@ class Exporter(Protocol):
         ...
 
 
-FORMATS: Final[Mapping[str, Exporter]] = {"csv": to_csv, "labels-tiff": to_labels_tiff}
+FORMATS: Final[Mapping[str, Exporter]] = {"csv": to_csv, "labels-tiff": to_labels_tiff, "coco": to_coco}
 """Formats by the name that ``napari-dama export --to`` takes."""
 
 
@@ -49,4 +50,4 @@ def export(result_dir: str | Path, to: str, file: str | Path, *, overwrite: bool
     return FORMATS[to](result_dir, file, overwrite=overwrite)
 
 
-__all__ = ["FORMATS", "Exporter", "export", "to_csv", "to_labels_tiff"]
+__all__ = ["FORMATS", "Exporter", "export", "to_coco", "to_csv", "to_labels_tiff"]

@@ -31,15 +31,18 @@ def brain_card(
     size: str = "tiny",
     summary: str = "",
 ) -> Card:
-    """Card for the seven-marker brain panel and the five types of the simulation, without training facts."""
+    """Card for the seven-marker brain panel and the five types of the simulation, without training facts.
+
+    Classes stand in it only where ``tasks`` has types: a card lists no class that no network of the model knows.
+    """
     return Card(
         name=name,
         summary=summary,
         tasks=list(tasks),
         panel=[marker.name for marker in BRAIN7.markers],
         nuclear=[marker.name for marker in BRAIN7.markers if marker.nuclear],
-        classes=list(TYPES),
-        class_colours=[TYPE_COLOURS[kind] for kind in TYPES],
+        classes=list(TYPES) if "types" in tasks else [],
+        class_colours=[TYPE_COLOURS[kind] for kind in TYPES] if "types" in tasks else [],
         type_markers=["NeuN", "S100", "Olig2", "Iba1", "RECA1"],
         type_markers_min=4,
         architecture=Architecture.model_validate({"size": size}),

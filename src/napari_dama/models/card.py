@@ -54,6 +54,7 @@ class Architecture(BaseModel):
     pool: Literal["mean", "centre"] = "centre"
     type_zoom: float = Field(1.0, ge=1, le=4)
     type_pixels: bool = False
+    type_norm: Literal["layer", "batch"] = "layer"
     dense_widths: tuple[int, int, int, int] = (16, 32, 64, 96)
     use_pixels: bool = True
     use_tokens: bool = True

@@ -70,6 +70,7 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
             pool=shape.pool,
             zoom=shape.type_zoom,
             use_pixels=shape.type_pixels,
+            norm=shape.type_norm,
         )
     if task == "features":
         return FeatureEncoder(encoder)

@@ -21,6 +21,7 @@ __all__ = [
     "canonical",
     "colour_of",
     "match",
+    "own_panel",
     "parse_map",
 ]
 
@@ -246,6 +247,29 @@ def match(
     left = tuple((slide_markers[s], panel.markers[m].name) for s, m in sorted(best.items()))
     unused = tuple(name for i, name in enumerate(slide_markers) if i not in used)
     return ChannelMap(tuple(matches), left, unused)
+
+
+def own_panel(markers: Sequence[str], *, chosen: Mapping[str, str | None] | None = None) -> Panel:
+    """Make a panel of a slide's own markers, in its order.
+
+    Nuclear are those that `match` finds for the brain panel's nuclear markers, or that `chosen` names for them; there may be
+    none.
+
+    Raises
+    ------
+    PanelError
+        If `chosen` names something that neither the brain panel nor the slide has.
+    """
+    nuclear = {marker.name for marker in BRAIN7.markers if marker.nuclear}
+    try:
+        found = {m.slide_marker for m in match(markers, BRAIN7, chosen=chosen).matches if m.marker in nuclear}
+    except PanelError:
+        if chosen:
+            raise
+        found = set()
+    return Panel(
+        "own", tuple(Marker(name, nuclear=name in found, colour=colour_of(name)) for name in markers)
+    )
 
 
 def parse_map(text: str) -> dict[str, str]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from napari_dama.errors import DamaError, ModelError
-from napari_dama.models.build import brain_card, new_model, save_model
+from napari_dama.models.build import brain_card, new_model, panel_card, save_model
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
+from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
+from napari_dama.training.classes import head_of_parent
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
 from napari_dama.training.pretrain import load_matching
@@ -24,8 +26,14 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import FinetuneSettings
 
 
-def starting_model(settings: FinetuneSettings, classes: list[str], colours: list[str]) -> Model:
-    """The parent with a fresh or matching network for the task.
+def starting_model(
+    settings: FinetuneSettings,
+    classes: list[str],
+    colours: list[str],
+    *,
+    markers: tuple[str, ...] | None = None,
+) -> Model:
+    """The parent with a fresh or matching network for the task; without a parent, a new model for the data's ``markers``.
 
     The network of the task starts from the parent's own one where classes and shapes allow, else from the parent's
     pretrained encoder. The parent's other networks are kept, so that the finished model still does what the parent did.
@@ -33,6 +41,9 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
     parent = None if settings.init == "random" else load_model(settings.init)
     if parent is None:
         card = brain_card(settings.name or settings.out.name, tasks=(settings.task,), size=settings.size)
+        if markers is not None and list(markers) != card.panel:
+            card = panel_card(card.name, markers)
+            card.tasks, card.architecture.size = [settings.task], settings.size
     else:
         card = parent.card.model_copy(deep=True)
         if settings.task == "segments" and not card.nuclear:
@@ -45,10 +56,14 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
         card.tasks = [task for task in card.tasks if task != settings.task] + [settings.task]
     if settings.task == "types":
         card.classes, card.class_colours = classes, colours
-        card.architecture.pool = settings.pool
-        card.architecture.type_zoom = settings.zoom
-        card.architecture.type_pixels = settings.use_pixels
+        probe = settings.mode == "linear-probe"
+        card.architecture.pool = "mean" if probe else settings.pool
+        card.architecture.type_zoom = 1.0 if probe else settings.zoom
+        card.architecture.type_pixels = settings.use_pixels and not probe
+        card.architecture.type_norm = "batch" if probe else "layer"
     else:
+        if "types" not in card.tasks:  # a model that never learned types lists none
+            card.classes, card.class_colours = [], []
         card.architecture.use_pixels = settings.use_pixels
         card.architecture.use_tokens = settings.use_tokens
         card.architecture.head = settings.head
@@ -61,12 +76,12 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
     if parent is not None:
         parts = {name: old for name, old in parent.parts.items() if name != settings.task}
         if not (isinstance(part, DenseSegmenter) and part.encoder is None):
-            _warm_start(part, parent, settings.task)
+            _warm_start(part, parent, settings.task, classes)
     parts[settings.task] = part
     return Model(card, parts)
 
 
-def _warm_start(part: nn.Module, parent: Model, task: str) -> None:
+def _warm_start(part: nn.Module, parent: Model, task: str, classes: list[str]) -> None:
     own = parent.parts.get(task)
     if own is None:
         pretrained = (parent.parts.get(name) for name in ("reconstruct", "features"))
@@ -75,6 +90,8 @@ def _warm_start(part: nn.Module, parent: Model, task: str) -> None:
     source = own.state_dict()
     if isinstance(own, MaskedAutoencoder):
         source = {k: v for k, v in source.items() if k.startswith("encoder.")}
+    elif isinstance(own, TypeClassifier) and isinstance(part, TypeClassifier):
+        source = head_of_parent(part, own, classes, parent.card.classes)
     load_matching(part, source, where=parent.card.name)
 
 
@@ -133,7 +150,7 @@ def finetune(
     except DamaError as error:
         run.status(state="failed", why=str(error))
         raise
-    run.event("data", samples=task.samples)
+    run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
     return run_training(
         task,
         settings,

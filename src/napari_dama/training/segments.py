@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
+from napari_dama.cells.coco import coco_fields
 from napari_dama.cells.given import open_labels
 from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
@@ -53,7 +54,7 @@ class LabelledField:
 
 
 def find_pairs(data: list[Path]) -> list[tuple[Path, LabelInput]]:
-    """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``.
+    """Slides with their label images: ``NAME.ome.tif`` or ``NAME.tif`` beside ``NAME_cells.tif``, or COCO annotations.
 
     Labels may be a file or an array: this is where other kinds of annotation come in, as labels of their slide.
 
@@ -72,6 +73,9 @@ def find_pairs(data: list[Path]) -> list[tuple[Path, LabelInput]]:
             raise StoreError(f"{path} does not exist")
     pairs: list[tuple[Path, LabelInput]] = []
     for image in images:
+        if image.suffix.lower() == ".json":
+            pairs += [(field.image, field.labels) for field in coco_fields(image)]
+            continue
         stem = image.name.split(".")[0]
         labels = image.with_name(f"{stem}_cells.tif")
         if not stem.endswith("_cells") and labels.is_file():

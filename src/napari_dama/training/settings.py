@@ -199,14 +199,33 @@ class PretrainSettings(RunSettings):
 
 
 class FinetuneSettings(RunSettings):
-    """Supervised training of a typing or a segmentation head, with its encoder."""
+    """Supervised training of a typing or a segmentation head, with its encoder.
+
+    ``mode`` says what learns: ``finetune`` the whole network, ``frozen`` our head on an encoder that stays as it is,
+    ``linear-probe`` (types only) one linear layer after a batch norm on mean-pooled tokens, as in MAE; that mode sets
+    ``pool``, ``zoom`` and ``use_pixels`` by itself. ``freeze_encoder`` is the older name of ``frozen``; both other modes
+    set it.
+
+    ``balance`` draws cells with a weight of 1 / sqrt(class size), in equal shares of each class (``uniform``), or every
+    cell once per epoch (``none``). ``mixup``, ``cutmix`` (the alphas of their beta distributions), ``erasing`` (a share of
+    crops) and ``label_smoothing`` are the paper's tricks; 0 is off. ``augment`` is on by itself but for linear probes.
+
+    ``classes`` is a list, or ``found`` (those of the data), or ``parent`` (those of the model it starts from). By itself it
+    is the parent's list where the parent tells types and knows all that were found, else those found.
+    """
 
     task: Literal["types", "segments"]
     data: list[Path] = Field(min_length=1)
+    mode: Literal["finetune", "frozen", "linear-probe"] = "finetune"
     betas: tuple[float, float] = (0.9, 0.999)
     layer_decay: float = Field(0.75, gt=0, le=1)
     drop_path: float = Field(0.1, ge=0, lt=1)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    mixup: float = Field(0.0, ge=0, le=10)
+    cutmix: float = Field(0.0, ge=0, le=10)
+    erasing: float = Field(0.0, ge=0, le=1)
+    balance: Literal["sqrt", "none", "uniform"] = "sqrt"
+    augment: bool | None = None
     freeze_encoder: bool = False
     pool: Literal["mean", "centre"] = "centre"
     zoom: float = Field(1.5625, ge=1, le=4)  # types: the central 64 of 100 px
@@ -216,7 +235,12 @@ class FinetuneSettings(RunSettings):
     head: Head = "dense"  # segments: dense maps, or ViTDet + Mask R-CNN as in the paper
     detections: int = Field(1000, ge=1, le=100_000)  # mask-rcnn: most cells of an image of 640 x 640 px
     anchors_px: Anchors = ANCHORS
-    classes: list[str] | None = None
+    classes: list[str] | Literal["found", "parent"] | None = None
+
+    @property
+    def augmented(self) -> bool:
+        """Whether crops of types are varied."""
+        return self.mode != "linear-probe" if self.augment is None else self.augment
 
     @model_validator(mode="after")
     def _whole_windows(self) -> Self:
@@ -226,6 +250,16 @@ class FinetuneSettings(RunSettings):
             raise ValueError(
                 "head=mask-rcnn is built on the encoder's tokens; use_tokens=false takes head=dense"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _probe_of_types(self) -> Self:
+        if self.mode != "finetune":
+            object.__setattr__(self, "freeze_encoder", True)  # and it still counts as not given
+        if self.mode == "linear-probe" and self.task != "types":
+            raise ValueError("mode linear-probe is for task types; for segments take mode=frozen")
+        if self.mode == "linear-probe" and self.batch_size < 2:
+            raise ValueError("mode linear-probe has a batch norm and needs a batch_size of at least 2, got 1")
         return self
 
 

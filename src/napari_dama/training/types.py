@@ -7,33 +7,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from sklearn.metrics import balanced_accuracy_score, f1_score
-from torch import nn
+from sklearn.metrics import f1_score, recall_score
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_dama.cells.augment import Variation
+from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import SettingsError, StoreError
 from napari_dama.models.shelf import load_card
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
-from napari_dama.simulate import TYPE_COLOURS
-from napari_dama.slides.panel import DEFAULT_COLOURS
+from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
 from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
+from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
 
 VARIATION = Variation(
     zoom=(0.9, 1.15), shift=0.02, gain=0.2, gamma=0.15, noise=0.03, drop_marker=0.04, only_nuclear=0.0
 )
+VALIDATION_CELLS = 2048
+BLOCK = 128
 
 
 class TypeTask:
-    """Crops with types: batches, loss, validation by balanced accuracy."""
+    """Crops with types: batches, loss, validation by balanced accuracy.
+
+    Attributes
+    ----------
+    notes : list of str
+        What must be said of the classes, one sentence each.
+    cached : bool
+        Whether features are computed once: the encoder is frozen, nothing else looks at pixels, and nothing varies them.
+    """
 
     def __init__(self, settings: FinetuneSettings, device: torch.device) -> None:
         if len(settings.data) != 1:
@@ -41,64 +53,97 @@ class TypeTask:
         self.settings = settings
         self.device = device
         self.store = CropStore.open(settings.data[0])
-        self.classes = self._classes()
-        colours = [
-            TYPE_COLOURS.get(name, DEFAULT_COLOURS[i % len(DEFAULT_COLOURS)])
-            for i, name in enumerate(self.classes)
-        ]
-        self.model = starting_model(settings, self.classes, colours)
+        parent = None if settings.init == "random" else load_card(settings.init)
+        self.classes = choose_classes(self.store.types, settings, parent, self.store.path)
+        colours = class_colours(self.classes, parent)
+        self.model = starting_model(settings, self.classes, colours, markers=self.store.markers)
         card = self.model.card
         check_panel(card, self.store.markers, self.store.path)
         self._one_scale()
-        card.training = {**card.training, "types": training_facts(settings, self.store)}
         card.statistics = card.statistics or typical_statistics(self.store)
         part = self.model.parts["types"]
         assert isinstance(part, TypeClassifier)
         set_drop_path(part, settings.drop_path)
+        self.part = part
         self.module: nn.Module = part.requires_grad_(True)
         if settings.freeze_encoder:
-            part.encoder.requires_grad_(False)
+            part.freeze_encoder()
+        tricks = settings.augmented or settings.mixup or settings.cutmix or settings.erasing
+        self.cached = settings.freeze_encoder and part.path is None and not tricks
+        self._features: Tensor | None = None
         number = {name: index for index, name in enumerate(self.classes)}
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
         known = np.flatnonzero(self.targets >= 0)
-        self.split = split_rows(self.store, share=settings.validation_share, seed=settings.seed, rows=known)
+        split = split_rows(self.store, share=settings.validation_share, seed=settings.seed, rows=known)
+        self.split, lone = keep_lone(split, self.targets)
         self.samples = len(self.split.train)
-        counts = np.bincount(self.targets[self.split.train], minlength=len(self.classes))
+        targets = self.targets[self.split.train]
+        counts = np.bincount(targets, minlength=len(self.classes))
         if (counts > 0).sum() < 2:
             raise StoreError(
                 f"{self.store.path}: the training part holds one class only; add slides or classes"
             )
-        weight = 1 / np.sqrt(np.maximum(counts, 1))[self.targets[self.split.train]]
-        self.weights = weight / weight.sum()
+        self.weights = draw_weights(targets, settings.balance, len(self.classes))
+        self.notes = class_notes(self.classes, counts, [self.classes[i] for i in lone], parent)
+        inherited = [limit for limit in card.limits if not limit.startswith("Class ")]
+        card.limits = [*inherited, *self.notes]
+        facts = training_facts(settings, self.store)
+        facts["cells_per_class"] = dict(zip(self.classes, counts.tolist(), strict=True))
+        card.training = {**card.training, "types": facts}
         self.batches = CropBatches(
             self.store, nuclear=tuple(card.nuclear), image_px=card.image_px, device=device
         )
 
     def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Cross-entropy with smoothed labels on crops drawn with weight 1 / sqrt(class size)."""
+        """Cross-entropy with smoothed labels on crops drawn as ``balance`` says, mixed and erased as settings say."""
+        settings = self.settings
         rows = rows_of_step(
             self.split.train,
             step,
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
             weights=self.weights,
         )
-        x, _ = self.batches.batch(rows, how=VARIATION, generator=generator)
         truth = torch.from_numpy(self.targets[rows]).to(self.device)
-        loss = F.cross_entropy(self.module(x).float(), truth, label_smoothing=self.settings.label_smoothing)
-        return Losses(loss, {})
+        smoothing = settings.label_smoothing
+        if self.cached:
+            logits = self.part.classify(self._cache()[torch.from_numpy(rows).to(self.device)])
+            return Losses(F.cross_entropy(logits.float(), truth, label_smoothing=smoothing), {})
+        how = VARIATION if settings.augmented else NO_VARIATION
+        x, present = self.batches.batch(rows, how=how, generator=generator)
+        rng = mix_generator(settings.seed, step)
+        if settings.erasing:
+            x = erase(x, present, rng, generator, probability=settings.erasing)
+        if settings.mixup or settings.cutmix:
+            x, truth = mix_batch(
+                x,
+                truth,
+                len(self.classes),
+                rng,
+                mixup=settings.mixup,
+                cutmix=settings.cutmix,
+                smoothing=smoothing,
+            )
+            smoothing = 0.0  # it is in the mixed targets
+        return Losses(F.cross_entropy(self.module(x).float(), truth, label_smoothing=smoothing), {})
 
     def validate(self) -> dict[str, float]:
         """Balanced accuracy, accuracy and macro-F1 on held-out fields of view."""
-        rows = np.random.default_rng(0).permutation(self.split.validation)[:2048]
+        rows = self._validation_rows()
         guesses = []
         with torch.no_grad():
-            for start in range(0, len(rows), 128):
-                x, _ = self.batches.batch(rows[start : start + 128])
-                guesses.append(self.module(x).argmax(dim=1).cpu().numpy())
+            for start in range(0, len(rows), BLOCK):
+                some = rows[start : start + BLOCK]
+                if self.cached:
+                    logits = self.part.classify(self._cache()[torch.from_numpy(some).to(self.device)])
+                else:
+                    logits = self.module(self.batches.batch(some)[0])
+                guesses.append(logits.argmax(dim=1).cpu().numpy())
         guess, truth = np.concatenate(guesses), self.targets[rows]
-        balanced = float(balanced_accuracy_score(truth, guess)) if len(np.unique(truth)) > 1 else float("nan")
+        there = np.unique(truth)  # a guess may be a class that no held-out cell has
+        recall = recall_score(truth, guess, labels=there, average="macro", zero_division=0)
+        balanced = float(recall) if len(there) > 1 else float("nan")
         accuracy = float((guess == truth).mean())
         return {
             "balanced_accuracy": balanced,
@@ -111,6 +156,28 @@ class TypeTask:
         """Write the model."""
         finish_model(self.model, run, metrics, "types")
 
+    def _validation_rows(self) -> NDArray[np.int64]:
+        return np.random.default_rng(0).permutation(self.split.validation)[:VALIDATION_CELLS]
+
+    def _cache(self) -> Tensor:
+        """Pooled features (len(store), D) of the cells that this run looks at, computed at the first call.
+
+        Blocks are the same whenever a run begins, so that a resumed run sees the very same numbers.
+        """
+        if self._features is None:
+            rows = np.union1d(self.split.train, self._validation_rows())
+            features = torch.zeros(len(self.store), self.part.head.in_features, device=self.device)
+            training = self.part.training
+            self.part.eval()
+            with torch.no_grad():
+                for start in range(0, len(rows), BLOCK):
+                    some = rows[start : start + BLOCK]
+                    found = self.part.pooled(self.batches.batch(some)[0]).float()
+                    features[torch.from_numpy(some).to(self.device)] = found
+            self.part.train(training)
+            self._features = features
+        return self._features
+
     def _one_scale(self) -> None:
         """A fresh model takes the store's crop width; a parent was made for one, and the store must have it."""
         card, crop_um = self.model.card, self.store.crop_um
@@ -121,25 +188,3 @@ class TypeTask:
                 f"{self.store.path} holds crops of {crop_um:g} um, {self.settings.init} takes {card.crop_um:g} um; "
                 f"make the store again with --crop-um {card.crop_um:g}"
             )
-
-    def _classes(self) -> list[str]:
-        found = list(self.store.types)
-        if len(found) < 2:
-            have = f"only {found[0]!r}" if found else "none"
-            raise StoreError(
-                f"{self.store.path} holds {have} of at least two types; give a table with a type column to "
-                "`napari-dama crops --labels`"
-            )
-        wanted = self.settings.classes
-        if wanted is None and self.settings.init != "random":
-            parent = load_card(self.settings.init).classes
-            wanted = parent if set(found) <= set(parent) else None
-        if wanted is not None:
-            strange = set(found) - set(wanted)
-            if strange:
-                raise StoreError(
-                    f"{self.store.path} holds {', '.join(sorted(strange))}, which is not among the classes "
-                    f"{', '.join(wanted)}"
-                )
-            return list(wanted)
-        return found
