@@ -118,10 +118,9 @@ class Encoder(VisionTransformer):
     def embed_visible(self, x: Tensor, places: Tensor) -> Tensor:
         """Tokens of some patches only, (N, T, D), at ``places`` (N, T): the others are not even projected."""
         p, grid = self.spec.patch_px, self.spec.grid
-        cut = (
-            x.unflatten(3, (grid, p)).unflatten(2, (grid, p)).permute(0, 2, 4, 3, 5, 1)
-        )  # a view: nothing is copied
-        sample = torch.arange(len(x), device=x.device)[:, None]
+        n, c = x.shape[:2]
+        cut = x.reshape(n, c, grid, p, grid, p).permute(0, 2, 4, 3, 5, 1)  # a view: nothing is copied
+        sample = torch.arange(n, device=x.device)[:, None]
         shown = cut[sample, places // grid, places % grid].flatten(2)  # (N, T, p * p * C)
         projection = self.patch_embed.proj
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # (D, p * p * C)
