@@ -20,7 +20,7 @@ from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder
 from napari_dama.nets.dama import Dama, DamaSpec, Losses
 from napari_dama.nets.encoder import EncoderSpec
 from napari_dama.nets.mae import Mae
-from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 
@@ -65,7 +65,7 @@ class PretrainTask:
         )
         if settings.init != "random":
             _start_from(self.module, settings.init)
-        self.split = split_rows(store, share=settings.validation_share, seed=settings.seed)
+        self.split = split_of(store, settings)
         self.samples = len(self.split.train)
         nuclear = tuple(self.card.nuclear)
         self.batches = CropBatches(store, nuclear=nuclear, image_px=self.card.image_px, device=device)

@@ -19,7 +19,7 @@ from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
 from napari_dama.simulate import TYPE_COLOURS
 from napari_dama.slides.panel import DEFAULT_COLOURS
-from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with_label_share
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
 from napari_dama.training.pretrain import training_facts, typical_statistics
 
@@ -62,7 +62,10 @@ class TypeTask:
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
         known = np.flatnonzero(self.targets >= 0)
-        self.split = split_rows(self.store, share=settings.validation_share, seed=settings.seed, rows=known)
+        whole = split_of(self.store, settings, rows=known)
+        self.split = with_label_share(
+            whole, self.targets, share=settings.label_share, seed=settings.label_seed
+        )
         self.samples = len(self.split.train)
         counts = np.bincount(self.targets[self.split.train], minlength=len(self.classes))
         if (counts > 0).sum() < 2:
