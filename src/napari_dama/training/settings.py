@@ -18,9 +18,9 @@ class RunSettings(BaseModel):
     """What pretraining and fine-tuning share.
 
     ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
-    capped by ``max_steps`` whatever ``epochs`` says. Of a crop store, the groups (fields of view) in ``test_groups`` are never
-    seen, neither by the weights nor by the choice among checkpoints; ``validation_groups`` are held out to choose by, in
-    place of a draw of ``validation_share``.
+    capped by ``max_steps`` whatever ``epochs`` says. Of a crop store, the groups (fields of view) in ``test_groups`` are
+    never seen, neither by the weights nor by the choice among checkpoints; ``validation_groups`` are held out to choose by,
+    in place of a draw of ``validation_share``.
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
