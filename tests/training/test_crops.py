@@ -154,5 +154,7 @@ def test_a_share_of_labels_is_stratified_nested_and_leaves_every_class_one(tmp_p
         before = set(part.train)
     again = with_label_share(split, targets, share=0.1, seed=seed)
     assert list(again.train) == list(with_label_share(split, targets, share=0.1, seed=seed).train)
+    renumbered = with_label_share(split, 2 - targets, share=0.1, seed=seed)
+    assert list(again.train) == list(renumbered.train)
     other = with_label_share(split, targets, share=0.1, seed=seed + 1)
     assert list(again.train) != list(other.train)

@@ -136,11 +136,11 @@ def with_label_share(split: Split, targets: NDArray[np.int64], *, share: float, 
     """
     if share >= 1:
         return split
+    rank = np.random.default_rng(seed).permutation(len(targets))  # of rows, whatever number a class has
     kept = [np.zeros(0, np.int64)]
     for kind in np.unique(targets[split.train]):
-        own = np.sort(split.train[targets[split.train] == kind])
-        order = np.random.default_rng((seed, int(kind))).permutation(len(own))
-        kept.append(own[order[: max(1, round(share * len(own)))]])
+        own = split.train[targets[split.train] == kind]
+        kept.append(own[np.argsort(rank[own])][: max(1, round(share * len(own)))])
     train = np.sort(np.concatenate(kept))
     note = f"{split.note}; labels of {len(train)} of {len(split.train)} training cells"
     return Split(train, split.validation, note)
