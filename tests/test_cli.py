@@ -25,7 +25,14 @@ from stand_in import MARKERS, NucleusModel, draw_cells
 Run = Callable[..., Any]
 COMMANDS = (
     *("doctor", "info", "simulate", "crops", "analyse", "reconstruct", "pretrain", "finetune", "export"),
-    *("evaluate segments", "evaluate types", "models list", "models info", "models import"),
+    *(
+        "evaluate segments",
+        "evaluate types",
+        "evaluate compare",
+        "models list",
+        "models info",
+        "models import",
+    ),
 )
 
 

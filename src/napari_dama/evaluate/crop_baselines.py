@@ -85,7 +85,7 @@ def measure_crops(
             nucleus = central_nucleus(level[nuclear & present], distance, um)
             cell = ndimage.distance_transform_edt(~nucleus) * um <= GROW_UM
             values = [*_means(level, cell, present), *_means(level, nucleus, present)]
-            shape = regionprops(nucleus.astype(np.uint8))[0]
+            shape = regionprops(nucleus.astype(np.uint8))[0]  # type: ignore[no-untyped-call]
             rows.append([*values, nucleus.sum() * um**2, shape.eccentricity, shape.solidity])
         if progress is not None:
             progress(min(start + _CHUNK, len(store)), len(store))
@@ -113,7 +113,8 @@ def central_nucleus(
     light = ndimage.gaussian_filter(np.nan_to_num(level.sum(axis=0)), SMOOTH_UM / pixel_um)
     if light.max() <= light.min():
         return disc
-    pieces, _ = ndimage.label((light > threshold_otsu(light)) & (distance <= REACH_UM))
+    bright = light > threshold_otsu(light)  # type: ignore[no-untyped-call]
+    pieces, _ = ndimage.label(bright & (distance <= REACH_UM))
     nearest = np.argmin(np.where(pieces > 0, distance, np.inf))
     if pieces.flat[nearest] == 0 or distance.flat[nearest] > NEAR_UM:
         return disc

@@ -30,7 +30,9 @@ LEVEL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """One score minus another over folds and seeds. NaN stands where the number of folds allows no answer.
+    """One score minus another over folds and seeds.
+
+    NaN stands where folds allow no answer: there is one only, or all say the same, so that a t test knows no spread.
 
     Attributes
     ----------
@@ -135,8 +137,8 @@ def _t(mean: float, error: float, k: int) -> tuple[float, float, float]:
     """Interval and two-sided p of a mean over ``k`` folds with this standard error."""
     if k < 2:
         return math.nan, math.nan, math.nan
-    if error == 0:
-        return mean, mean, 1.0 if mean == 0 else 0.0
+    if error < 1e-12:  # the same in every fold: there is no spread to judge by
+        return math.nan, math.nan, 1.0 if abs(mean) < 1e-12 else math.nan
     half = float(stats.t.ppf(0.5 + LEVEL / 2, k - 1)) * error
     return mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, k - 1))
 

@@ -262,7 +262,8 @@ class Experiment(BaseModel):
         """Names of what every method is tested against."""
         if self.references is not None:
             return self.references
-        names = [entry.name for entry in self.methods if entry.init == "random" or entry.method == "mae"]
+        names = [entry.name for entry in self.methods if entry.init == "random"]
+        names += [entry.name for entry in self.methods if entry.method == "mae"]
         return names + (["boosting"] if self.baselines else [])
 
 

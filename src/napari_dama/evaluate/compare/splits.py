@@ -188,4 +188,13 @@ def _plan(
                 notes.append(f"fold {fold + 1}: no {kind} in the {what} part")
     parts = [tuple(g for b in np.flatnonzero(side == place) for g in names[b]) for place in range(3)]
     counts = [int((typed & (of_row == place)).sum()) for place in range(3)]
-    return FoldPlan(fold, *parts, *counts, tuple(notes))
+    return FoldPlan(
+        fold=fold,
+        train=parts[0],
+        validation=parts[1],
+        test=parts[2],
+        n_train=counts[0],
+        n_validation=counts[1],
+        n_test=counts[2],
+        notes=tuple(notes),
+    )

@@ -69,15 +69,16 @@ def summary_table(results: pd.DataFrame, experiment: Experiment, folds: int) -> 
     pretrained = results[(results["state"] == "done") & (results["kind"] == "pretrain")]
     rows = []
     for metric in METRICS:
-        by_fold = done.groupby([*_KEY, "fold"])[metric].mean()
+        means = done.groupby([*_KEY, "fold"], as_index=False)[metric].mean()
+        by_fold = {key: part.set_index("fold")[metric] for key, part in means.groupby(_KEY)}
         for key in dict.fromkeys(done[_KEY].itertuples(index=False, name=None)):
             method, mode, share = key
-            own: pd.Series[float] = by_fold.loc[key]
+            own = by_fold[key]
             mean, half, error = mean_interval(own.to_numpy())
             gain = math.nan
             beside = (random, "finetune" if mode == "baseline" and share else mode, share)
-            if method != random and beside in by_fold.index.droplevel("fold"):
-                gain = float((own - by_fold.loc[beside]).mean())  # of the folds that both have
+            if method != random and beside in by_fold:
+                gain = float((own - by_fold[beside]).mean())  # of the folds that both have
             past = pretrained[pretrained["method"] == method] if mode != "baseline" else pretrained.iloc[:0]
             rows.append(
                 {
@@ -107,16 +108,19 @@ def tests_table(
     ratio = float(np.mean([plan.n_test / max(plan.n_train, 1) for plan in plans]))
     right = _Right(done, out)
     rows: list[dict[str, Any]] = []
+    compared: set[tuple[frozenset[str], str, float]] = set()
     for mode, share in dict.fromkeys(
         done[done["mode"] != "baseline"][["mode", "label_share"]].itertuples(index=False, name=None)
     ):
         for reference in experiment.references_or_default():
             other = (reference, "baseline" if reference == BOOSTING else mode, share)
             for entry in experiment.methods:
-                if entry.name == reference:
-                    continue
-                key = (entry.name, mode, share)
-                rows += _pair(done, key, other, ratio, right)
+                pair = frozenset((entry.name, reference))
+                if (
+                    len(pair) == 2 and (pair, mode, share) not in compared
+                ):  # a reference against another: once
+                    compared.add((pair, mode, share))
+                    rows += _pair(done, (entry.name, mode, share), other, ratio, right)
     table = pd.DataFrame(rows)
     if len(table):
         table = table.sort_values(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_dama.errors import SettingsError
+from napari_dama.evaluate.compare.record import MEASURES
 from napari_dama.evaluate.compare.splits import plan_folds
 from napari_dama.evaluate.compare.units import BOOSTING, JOB, PREDICTIONS, pretraining_of
 from napari_dama.evaluate.crop_baselines import boosted_types, measure_crops, rule_for, rule_types
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from napari_dama.training.loop import ProgressFn, StopFn
     from napari_dama.training.settings import FinetuneSettings, RunSettings
 
-MEASURES: Final = "measures.parquet"
 _BATCH: Final = 256
 
 
@@ -245,7 +245,8 @@ def job_pace(job: Path, batch_size: int) -> dict[str, float]:
     for line in (job / "events.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
         if event["kind"] == "started":
-            seconds, began = seconds + max(0.0, last - began), event["time"]
+            seconds += max(0.0, last - began) if began else 0.0
+            began = event["time"]
         steps = int(event.get("step") or steps)
         last = event["time"]
     seconds += max(0.0, last - began)
