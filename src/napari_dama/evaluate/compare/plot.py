@@ -79,8 +79,9 @@ def plot_summary(table: pd.DataFrame, file: Path, *, title: str, metric: str = "
     panels[0].set_ylabel(f"{metric.replace('_', ' ')} on test cells (%)")
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(max(low, 0), min(high, 101))  # an interval may reach beyond what a score can be
-    handles, labels = panels[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    named = dict(zip(*reversed(panels[-1].get_legend_handles_labels()), strict=True))
+    order = [name for name in methods if name in named] + [name for name in named if name not in methods]
+    figure.legend([named[name] for name in order], order, loc="outside right center", frameon=False)
     figure.suptitle(f"{title}; bars: 95 % intervals over folds", fontsize=10)
     with replacing(file, overwrite=True) as part:
         figure.savefig(part, dpi=150)

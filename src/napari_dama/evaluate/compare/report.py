@@ -66,7 +66,8 @@ def write_report(
         with replacing(out / name, overwrite=True) as part:
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     if len(table):
-        title = f"{store.path.name}{' (simulated)' if simulated else ''}: {len(plans)} folds x {len(experiment.seeds)} seeds"
+        seeds = f"{len(experiment.seeds)} seed{'s' if len(experiment.seeds) > 1 else ''}"
+        title = f"{store.path.name}{' (simulated)' if simulated else ''}: {len(plans)} folds x {seeds}"
         plot_summary(table, out / "plot.png", title=title)
     return table, tests, every
 

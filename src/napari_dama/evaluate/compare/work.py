@@ -244,6 +244,8 @@ def job_pace(job: Path, batch_size: int) -> dict[str, float]:
     seconds, began, last, steps = 0.0, 0.0, 0.0, 0
     for line in (job / "events.jsonl").read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
+        if event["kind"] == "data":  # before a session begins
+            continue
         if event["kind"] == "started":
             seconds += max(0.0, last - began) if began else 0.0
             began = event["time"]
