@@ -273,7 +273,7 @@ def mode_settings(mode: Mode) -> dict[str, Any]:
     A probe sees the encoder's averaged tokens, at the scale that pretraining saw.
     """
     if mode == "linear-probe":
-        return {"freeze_encoder": True, "pool": "mean", "use_pixels": False, "zoom": 1.0}
+        return {"freeze_encoder": True, "drop_path": 0.0, "pool": "mean", "use_pixels": False, "zoom": 1.0}
     return {}
 
 
