@@ -119,6 +119,18 @@ class Window:
         settle()
         self.say()
 
+    def train(self, file: Path) -> None:
+        """Pretrain on the open slide for a moment, and save a picture of it."""
+        train = self.dock.state.train
+        train.max_steps, train.batch_size = 60, 8
+        self.show("train")
+        self.dock.train.start()
+        wait_for(lambda: self.dock.train.view is not None and len(self.dock.train.view.losses) > 4)
+        self.save(file)
+        self.dock.train.stop()
+        wait_for(lambda: not self.dock.train.timer.isActive())
+        self.say()
+
     def close(self) -> None:
         """Close the window."""
         self.dock.close_down()
@@ -139,26 +151,20 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "dock_explain.png")
-    train = window.dock.state.train
-    train.max_steps, train.batch_size = 60, 8
-    window.show("train")
-    window.dock.train.start()
-    wait_for(lambda: window.dock.train.view is not None and len(window.dock.train.view.losses) > 4)
-    window.save(images / "dock_train.png")
-    window.dock.train.stop()
-    wait_for(lambda: not window.dock.train.timer.isActive())
-    window.say()
+    window.train(images / "dock_train.png")
     window.close()
 
 
 def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
-    """Take three pictures on real breast tissue, whose file says no pixel size: 0.5 um is typed."""
+    """Take the five pictures on real breast tissue, whose file says no pixel size: 0.5 um is typed."""
     window = Window(slide, theme)
     window.show("channels")
     window.dock.channels.pixel_edit.setText("0.5")
     window.dock.channels.pixel_edit.editingFinished.emit()
     settle()
     window.save(images / "breast_channels.png")
+    window.show("analyse")
+    window.save(images / "breast_analyse.png")
     window.analyse(folder / "breast_dama")
     window.show("results")
     window.click_cell((250, 250))
@@ -166,6 +172,7 @@ def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "breast_explain.png")
+    window.train(images / "breast_train.png")
     window.close()
 
 

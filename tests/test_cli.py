@@ -28,6 +28,7 @@ COMMANDS = (
     *(
         "evaluate segments",
         "evaluate types",
+        "evaluate pictures",
         "evaluate compare",
         "models list",
         "models info",

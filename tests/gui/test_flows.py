@@ -240,3 +240,31 @@ def test_removing_the_slide_empties_the_dock(dock: Any) -> None:
     assert dock.session.slide is None
     assert not dock.analyse.run.isEnabled()
     assert not dock.explain.centre.isEnabled()
+
+
+def test_closing_never_waits_for_a_tile(dock: Any, wait_for: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+    import time
+
+    from napari_dama.predict import analyse as module
+
+    inside, free = threading.Event(), threading.Event()
+    real = module.run_tiles
+
+    def slow(*args: Any, **options: Any) -> Any:
+        inside.set()
+        free.wait(60)
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, "run_tiles", slow)
+    out = dock.analyse.plan.out
+    dock.analyse.start()
+    work = dock.analyse.work
+    wait_for(inside.is_set)
+    begin = time.monotonic()
+    dock.close_down()
+    assert time.monotonic() - begin < 1.0
+    assert work.running
+    free.set()
+    assert work.wait(60)
+    assert '"state": "interrupted"' in (out / "run.json").read_text(encoding="utf-8")

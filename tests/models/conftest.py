@@ -13,7 +13,7 @@ from napari_dama.nets.encoder import SIZES
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """``tiny`` is two blocks of width 48 here, in float32."""
     monkeypatch.setitem(SIZES, "tiny", (48, 2, 3))
-    monkeypatch.setattr("napari_dama.models.model.fastest_precision", lambda device: "float32")
+    monkeypatch.setattr("napari_dama.models.model.fastest_precision", lambda device, **_: "float32")
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from napari_dama.models.build import brain_card, new_model, save_model
 from napari_dama.models.card import Card
 from napari_dama.models.importer import import_model
 from napari_dama.models.shelf import list_models, load_card, load_model
+from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import sincos_positions
 
 
@@ -59,6 +60,50 @@ def authors(*, channels: int = 7, width: int = 48, decoder: int = 64, grid: int 
     return both | {"projs_head.0.weight": torch.zeros(2 * width, width)}
 
 
+def of_published_size(
+    *, channels: int = 7, width: int = 768, depth: int = 12, decoder: int = 512, decoder_depth: int = 8
+) -> dict[str, Tensor]:
+    """Random tensors with the names and shapes of MAE's ViT-base and its decoder, for 128 px in patches of 16 px."""
+    source = torch.Generator().manual_seed(0)
+
+    def some(*shape: int) -> Tensor:
+        return torch.empty(shape).uniform_(-0.05, 0.05, generator=source)
+
+    def linear(name: str, inputs: int, outputs: int) -> dict[str, Tensor]:
+        return {f"{name}.weight": some(outputs, inputs), f"{name}.bias": some(outputs)}
+
+    def norm(name: str, d: int) -> dict[str, Tensor]:
+        return {f"{name}.weight": 1 + some(d), f"{name}.bias": some(d)}
+
+    def block(name: str, d: int) -> dict[str, Tensor]:
+        return {
+            **norm(f"{name}.norm1", d),
+            **linear(f"{name}.attn.qkv", d, 3 * d),
+            **linear(f"{name}.attn.proj", d, d),
+            **norm(f"{name}.norm2", d),
+            **linear(f"{name}.mlp.fc1", d, 4 * d),
+            **linear(f"{name}.mlp.fc2", 4 * d, d),
+        }
+
+    state = {
+        "cls_token": some(1, 1, width),
+        "pos_embed": some(1, 65, width),
+        "mask_token": some(1, 1, decoder),
+        "decoder_pos_embed": some(1, 65, decoder),
+        "patch_embed.proj.weight": some(width, channels, 16, 16),
+        "patch_embed.proj.bias": some(width),
+        **norm("norm", width),
+        **linear("decoder_embed", width, decoder),
+        **norm("decoder_norm", decoder),
+        **linear("decoder_pred", decoder, 256 * channels),
+    }
+    for i in range(depth):
+        state |= block(f"blocks.{i}", width)
+    for i in range(decoder_depth):
+        state |= block(f"decoder_blocks.{i}", decoder)
+    return state
+
+
 def written(folder: Path, found: Any, name: str = "checkpoint.pth") -> Path:
     torch.save(found, folder / name)
     return folder / name
@@ -93,6 +138,36 @@ def test_the_authors_checkpoint_with_its_options(tmp_path: Path, shelf: Path) ->
         assert torch.allclose(state[f"reconstruct.{here}"], wanted, rtol=1e-3, atol=1e-3), here
     found = model.reconstruct(torch.rand(1, 7, 128, 128))
     assert bool(found.image_adaptive.isfinite().all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["mae", "dama"])
+def test_checkpoints_of_the_published_size_come_back_into_the_encoder(tmp_path: Path, method: str) -> None:
+    student = of_published_size()
+    held = student
+    if method == "dama":
+        held = {f"base_encoder.{name}": value for name, value in student.items()}
+        held |= {f"momentum_encoder.{name}": value for name, value in student.items()}
+        held |= {"projs_head.0.weight": torch.zeros(1536, 768), "projs_head.1.weight": torch.ones(1536)}
+    model = load_model(import_model(written(tmp_path, {"model": held, "epoch": 499}), name=method))
+    shape = model.card.architecture
+    assert shape.size == "base" and (shape.decoder_depth, shape.decoder_width, shape.decoder_heads) == (
+        8,
+        512,
+        16,
+    )
+    part = model.parts["reconstruct"]
+    assert isinstance(part, MaskedAutoencoder)
+    encoder = part.encoder.state_dict()
+    assert encoder.keys() == {name for name in student if not name.startswith(("decoder_", "mask_token"))}
+    for name, value in encoder.items():
+        assert torch.equal(value, student[name].half().float()), name  # a model's weights are held in float16
+    for here, there in (
+        ("bridge.bias", "decoder_embed.bias"),
+        ("blocks.7.norm2.bias", "decoder_blocks.7.norm2.bias"),
+    ):
+        assert torch.equal(part.get_parameter(here), student[there].half().float())
+    assert model.embed(torch.rand(1, 7, 128, 128)).shape == (1, 768)
 
 
 @pytest.mark.parametrize("wrap", ["plain", "model", "state_dict", "ddp", "safetensors"])

@@ -34,8 +34,9 @@ def slow_patch_error(
         for j in range(tokens):
             target = truths[i][j]
             if normalise:
-                mean = sum(target) / length
-                var = sum((v - mean) ** 2 for v in target) / (length - 1)
+                counted = [v for k, v in enumerate(target) if shares[i][k % channels]] or [0.0]
+                mean = sum(counted) / len(counted)
+                var = sum((v - mean) ** 2 for v in counted) / max(len(counted) - 1, 1)
                 target = [(v - mean) / math.sqrt(var + 1e-6) for v in target]
             total = norm = 0.0
             for k in range(length):
@@ -104,6 +105,15 @@ def test_moments_bring_a_normalised_patch_back() -> None:
     normal = (patches - mean) / std
     assert torch.allclose(normal * std + mean, patches, atol=1e-6)
     assert torch.allclose(std**2, patches.var(-1, keepdim=True), atol=1e-5)
+
+
+def test_absent_markers_do_not_change_what_is_normal() -> None:
+    seen = torch.rand(2, 4, 16, 2)
+    absent = torch.zeros(2, 4, 16, 1)
+    weight = torch.tensor([[1.0, 1.0, 0.0]]).expand(2, 3)
+    mean, std = patch_moments(torch.cat([seen, absent], dim=3).flatten(2), weight)
+    wanted_mean, wanted_std = patch_moments(seen.flatten(2))
+    assert torch.allclose(mean, wanted_mean, atol=1e-6) and torch.allclose(std, wanted_std, atol=1e-5)
 
 
 def test_shapes_of_a_view() -> None:

@@ -37,7 +37,7 @@ def _slow(pixels: np.ndarray, stats: IntensityStats) -> np.ndarray:
             for x in range(pixels.shape[2]):
                 value = float(pixels[c, y, x])
                 t = (value - float(stats.low[c])) / (float(stats.high[c]) - float(stats.low[c]))
-                t = 0.0 if np.isnan(t) else min(max(t, 0.0), CLIP)
+                t = min(max(t, 0.0), CLIP) if np.isfinite(t) else 0.0
                 out[c, y, x] = np.arcsinh(COFACTOR * t) / np.arcsinh(COFACTOR)
     return out
 
@@ -58,8 +58,9 @@ def test_normalise_is_the_formula(dtype: str, side: int) -> None:
 def test_normalise_gives_numbers_for_nan_and_infinity() -> None:
     pixels = np.array([[[np.nan, np.inf, -np.inf, 0.5]]], np.float32)
     got = normalise(pixels, IntensityStats(np.zeros(1), np.ones(1), ("a",)))
-    top = np.arcsinh(COFACTOR * CLIP) / np.arcsinh(COFACTOR)
-    np.testing.assert_allclose(got[0, 0, :3], [0, top, 0], rtol=1e-6)
+    np.testing.assert_array_equal(got[0, 0, :3], [0, 0, 0])  # no measurement, as in the statistics
+    huge = normalise(np.full((1, 1, 1), 3e38, np.float32), IntensityStats(np.zeros(1), np.ones(1), ("a",)))
+    np.testing.assert_allclose(huge, np.arcsinh(COFACTOR * CLIP) / np.arcsinh(COFACTOR), rtol=1e-6)
     with pytest.raises(SettingsError, match="2 markers"):
         normalise(pixels, IntensityStats(np.zeros(2), np.ones(2), ("a", "b")))
 

@@ -19,8 +19,8 @@ from napari_dama.simulate import MARKERS, TYPES
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """``tiny`` is two blocks of width 48 here, in float32 and in one thread."""
     monkeypatch.setitem(SIZES, "tiny", (48, 2, 3))
-    monkeypatch.setattr("napari_dama.models.model.fastest_precision", lambda device: "float32")
-    monkeypatch.setattr("napari_dama.training.loop.fastest_precision", lambda device: "float32")
+    monkeypatch.setattr("napari_dama.models.model.fastest_precision", lambda device, **_: "float32")
+    monkeypatch.setattr("napari_dama.training.loop.fastest_precision", lambda device, **_: "float32")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

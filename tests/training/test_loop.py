@@ -216,7 +216,7 @@ def test_precision_is_kept_over_a_resume(tmp_path: Path, monkeypatch: pytest.Mon
     out = tmp_path / "job"
     with pytest.raises(Interrupted):
         run(out, stop_at=3)
-    monkeypatch.setattr("napari_dama.training.loop.fastest_precision", lambda device: "bfloat16")
+    monkeypatch.setattr("napari_dama.training.loop.fastest_precision", lambda device, **_: "bfloat16")
     run(out, resume=True)
     assert status(out)["precision"] == "float32"
 

@@ -89,10 +89,14 @@ def test_pretraining_starts_from_another_model(store_path: Path, tmp_path: Path)
     assert all(torch.allclose(fresh[name], value, atol=1e-3) for name, value in old.items())
 
 
-def test_pretraining_refuses_another_panel_and_says_so_in_its_status(tmp_path: Path) -> None:
+def test_pretraining_refuses_a_start_of_another_panel_and_says_so_in_its_status(
+    store_path: Path, tmp_path: Path
+) -> None:
+    pretrain(pretraining(store_path, tmp_path / "parent", max_steps=1))
+    parent = str(tmp_path / "parent" / "model")
     store = write_store(tmp_path / "store", markers=("DAPI", "CD3", "CD8", "CD20"))
-    with pytest.raises(ModelError, match="holds DAPI, CD3, CD8, CD20, the model takes DAPI, Histones"):
-        pretrain(pretraining(store, tmp_path / "job"))
+    with pytest.raises(ModelError, match=r"holds DAPI, CD3, CD8, CD20; .*model takes DAPI, Histones"):
+        pretrain(pretraining(store, tmp_path / "job", init=parent))
     assert json.loads((tmp_path / "job" / "status.json").read_text())["state"] == "failed"
 
 

@@ -48,13 +48,30 @@ def register(app: typer.Typer) -> None:
     app.command(cls=GreedyCommand)(finetune)
 
 
+def _list_recipes(asked: bool) -> None:
+    if asked:
+        from napari_dama.training.recipes import recipe_names
+
+        typer.echo("\n".join(recipe_names()))
+        raise typer.Exit
+
+
 def pretrain(
     out: Job,
     crops: Annotated[Path | None, typer.Option(help="The crop store (napari-dama crops).")] = None,
-    method: Annotated[str | None, typer.Option(help="dama, dama-random or mae.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="dama, dama-random, mae, data2vec, moco or simmim.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Published settings by name, such as brain7/dama-base (--list-recipes)."),
+    ] = None,
     pairs: Pairs = None,
     init: Init = None,
     settings: Annotated[Path | None, typer.Option(help="A job.yaml to take all settings from.")] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list-recipes", is_eager=True, callback=_list_recipes, help="Name them all.")
+    ] = False,
     detach: Detach = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -70,11 +87,21 @@ def pretrain(
 
       napari-dama pretrain --crops store -o job --method mae --set max_steps=500 --detach
 
+      napari-dama pretrain --crops store -o job --recipe brain7/dama-base --set batch_size=256
+
       napari-dama pretrain -o job --resume
     """
     from napari_dama.training.settings import PretrainSettings
 
-    given = {"crops": crops, "method": method, "init": init}
+    given: dict[str, Any] = {"crops": crops, "method": method, "init": init}
+    if recipe is not None:
+        from napari_dama.training.recipes import recipe as published
+
+        if settings is not None:
+            raise SettingsError("--recipe and --settings both give all settings: give one of them")
+        if resume and (out / "job.yaml").is_file():
+            raise SettingsError("--resume goes on with the settings in the job's folder: leave --recipe out")
+        given = published(recipe) | {key: value for key, value in given.items() if value is not None}
     wanted = _settings(PretrainSettings, out, given, pairs, settings, resume=resume)
 
     def run(**options: Any) -> dict[str, float]:

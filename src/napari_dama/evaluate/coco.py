@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+
+from napari_dama.evaluate.pairs import RECALLS, box_pairs, mask_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from napari_dama.evaluate.match import IouTable, Segments
 
 IOUS: Final = np.linspace(0.5, 0.95, 10)
-RECALLS: Final = np.linspace(0, 1, 101)
 LOWEST_IOU: Final = 0.5
 _GROUP_CELLS: Final = 256
 
@@ -48,7 +48,11 @@ class Precision:
 
 
 def average_precision(
-    tables: Sequence[IouTable], scores: Sequence[NDArray[np.float64]], *, boxes: bool = False
+    tables: Sequence[IouTable],
+    scores: Sequence[NDArray[np.float64]],
+    *,
+    boxes: bool = False,
+    kept: Sequence[NDArray[np.int64]] | None = None,
 ) -> Precision:
     """COCO AP over the cells of one or more images.
 
@@ -60,20 +64,28 @@ def average_precision(
         Confidence of each predicted cell, (n_pred,) per image. Among equal scores the order of labels counts.
     boxes
         Compare bounding boxes instead of masks.
+    kept
+        Positions of the predicted cells that take part, per image; by default all do.
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
     images: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
     pred: list[dict[str, Any]] = []
-    for table, score in zip(tables, scores, strict=True):
+    for image, (table, score) in enumerate(zip(tables, scores, strict=True)):
         width = table.shape[1]
+        taking_part = np.ones(len(table.pred), bool)
+        if kept is not None:
+            taking_part[:] = False
+            taking_part[kept[image]] = True
         sides = (
             _Side(table.truth, None, None if boxes else _Masks(table.truth, width), truth),
             _Side(table.pred, score, None if boxes else _Masks(table.pred, width), pred),
         )
-        for group in _groups(table, boxes=boxes):
-            _add_image(images, sides, group, width)
+        for true_cells, predicted in _groups(table, boxes=boxes):
+            chosen = predicted[taking_part[predicted]]
+            if len(true_cells) + len(chosen):
+                _add_image(images, sides, (true_cells, chosen), width)
     nothing = np.full((len(IOUS), len(RECALLS)), np.nan)
     if not truth:
         return Precision(float("nan"), float("nan"), float("nan"), nothing)
@@ -106,12 +118,9 @@ def _groups(table: IouTable, *, boxes: bool) -> list[tuple[NDArray[np.int64], ND
     n, m = len(table.truth), len(table.pred)
     if not n + m:
         return []
-    if boxes:
-        t, p = _box_pairs(table.truth, table.pred)
-    else:
-        near = table.iou >= LOWEST_IOU - 1e-9
-        t, p = table.truth_index[near], table.pred_index[near]
-    graph = coo_matrix((np.ones(len(t), bool), (t, n + p)), shape=(n + m, n + m))
+    pairs = box_pairs(table, LOWEST_IOU) if boxes else mask_pairs(table, LOWEST_IOU)
+    ends = (pairs.truth, n + pairs.pred)
+    graph = coo_matrix((np.ones(len(pairs.iou), bool), ends), shape=(n + m, n + m))
     count, component = connected_components(graph, directed=False)
     # Components in the order of their first row, so that those of a group lie close together.
     top = np.full(count, np.iinfo(np.int64).max)
@@ -130,27 +139,6 @@ def _groups(table: IouTable, *, boxes: bool) -> list[tuple[NDArray[np.int64], ND
         np.cumsum(np.bincount(group[n:], minlength=group.max() + 1))[:-1],
     )
     return [(a, b) for a, b in zip(by_truth, by_pred, strict=True) if len(a) + len(b)]
-
-
-def _box_pairs(truth: Segments, pred: Segments) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of cells whose boxes may have an IoU of 0.5 or more.
-
-    Two such boxes differ at most by a factor of two per side, and the centre of one lies within the other.
-    """
-    if not len(truth) or not len(pred):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    a, b = truth.boxes.astype(float), pred.boxes.astype(float)
-    size = a[:, 2:] - a[:, :2]
-    found = cKDTree((b[:, :2] + b[:, 2:]) / 2).query_ball_point(
-        (a[:, :2] + a[:, 2:]) / 2, np.hypot(size[:, 0], size[:, 1]) / 2 + 1e-6
-    )
-    t = np.repeat(np.arange(len(a)), [len(f) for f in found])
-    p = np.array([i for f in found for i in f], np.int64)
-    sides = np.minimum(a[t, 2:], b[p, 2:]) - np.maximum(a[t, :2], b[p, :2])
-    overlap = np.clip(sides, 0, None).prod(axis=1)
-    union = size[t].prod(axis=1) + (b[p, 2:] - b[p, :2]).prod(axis=1) - overlap
-    near = overlap >= (LOWEST_IOU - 1e-9) * union
-    return t[near], p[near]
 
 
 def _add_image(

@@ -18,7 +18,6 @@ from skimage.measure import regionprops
 from napari_dama.errors import Interrupted, SettingsError
 from napari_dama.evaluate.baselines import BRAIN7_TYPES, mean_intensity_rule
 from napari_dama.slides.intensity import IntensityStats
-from napari_dama.slides.panel import BRAIN7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +39,7 @@ _CHUNK: Final = 256
 def measure_crops(
     store: CropStore,
     *,
+    nuclear: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
@@ -52,6 +52,8 @@ def measure_crops(
     ----------
     store
         The crops.
+    nuclear
+        Markers that show nuclei; by default those that go by a name of the brain panel's.
     progress
         Called with (crops done, crops in all).
     stop
@@ -68,8 +70,10 @@ def measure_crops(
     Interrupted
         ``stop`` said so.
     """
-    names = {marker.name for marker in BRAIN7.markers if marker.nuclear}
-    nuclear = np.array([marker in names for marker in store.markers])
+    from napari_dama.models.build import nuclear_of  # brings torch
+
+    names = nuclear_of(store.markers) if nuclear is None else nuclear
+    shown = np.array([marker in names for marker in store.markers])
     side, um = store.crop_px, store.pixel_um
     yy, xx = np.ogrid[:side, :side]
     distance = np.hypot(yy - (side - 1) / 2, xx - (side - 1) / 2) * um
@@ -82,7 +86,7 @@ def measure_crops(
             low, high = store.stats[slide, :, :, None, None]  # (C, 1, 1) each
             level = (crop.astype(np.float32) - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
             present = store.present[slide]
-            nucleus = central_nucleus(level[nuclear & present], distance, um)
+            nucleus = central_nucleus(level[shown & present], distance, um)
             cell = ndimage.distance_transform_edt(~nucleus) * um <= GROW_UM
             values = [*_means(level, cell, present), *_means(level, nucleus, present)]
             shape = regionprops(nucleus.astype(np.uint8))[0]  # type: ignore[no-untyped-call]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dama.cells.given import open_labels, read_table, table_beside
-from napari_dama.errors import SettingsError
-from napari_dama.evaluate.coco import Precision, average_precision
-from napari_dama.evaluate.match import iou_table
+from napari_dama.evaluate.coco import average_precision
+from napari_dama.evaluate.detections import describe_limit, read_detections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_dama.cells.given import LabelInput
+    from napari_dama.evaluate.detections import Detections
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,11 @@ class SegmentScores:
     n_truth, n_pred, n_matched
         Cells, and pairs.
     max_detections
-        Limit of detections per image under which AP was computed: all of them.
+        Detections per image that AP looked at: the limit, or all of the image with most of them.
+    limited
+        Whether there was such a limit. F1 and panoptic quality always count all cells.
+    n_counted
+        Predicted cells that AP looked at.
     scored
         Whether predictions came with scores; without, AP rests on the order of labels and says little more than F1.
     mask_curves, box_curves
@@ -60,6 +62,8 @@ class SegmentScores:
     n_pred: int
     n_matched: int
     max_detections: int
+    limited: bool
+    n_counted: int
     scored: bool
     mask_curves: NDArray[np.float64]
     box_curves: NDArray[np.float64]
@@ -69,6 +73,11 @@ class SegmentScores:
         values = {k: v for k, v in vars(self).items() if not k.endswith("_curves")}
         return {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in values.items()}
 
+    def describe_limit(self) -> str:
+        """Say how many detections of an image AP looked at."""
+        limit = self.max_detections if self.limited else None
+        return describe_limit(limit, self.max_detections, self.n_pred, self.n_counted)
+
     def describe(self) -> list[str]:
         """Lines for a terminal."""
         lines = [
@@ -77,7 +86,7 @@ class SegmentScores:
             f"boxes      mAP {self.box_mAP:.3f}  AP50 {self.box_AP50:.3f}  AP75 {self.box_AP75:.3f}",
             f"IoU 0.5    F1 {self.f1_50:.3f}  precision {self.precision_50:.3f}  recall {self.recall_50:.3f}",
             f"panoptic   PQ {self.pq:.3f}  mean IoU of pairs {self.sq:.3f}",
-            f"detections not limited (COCO's usual limit is 100 per image; here up to {self.max_detections})",
+            self.describe_limit(),
         ]
         if not self.scored:
             lines.append("scores     none given, so all count alike in AP")
@@ -88,23 +97,22 @@ def evaluate_segments(
     truth: LabelInput | Sequence[LabelInput],
     pred: LabelInput | Sequence[LabelInput],
     scores: Mapping[int, float] | Sequence[Mapping[int, float] | None] | None = None,
+    *,
+    max_detections: int | None = None,
 ) -> SegmentScores:
     """Compare predicted with true label images.
 
     Parameters
     ----------
-    truth, pred
-        A TIFF or .npy file, a result folder of ``analyse``, an array (Y, X), or lists of them, whose cells are pooled.
-    scores
-        Confidence per predicted label, one mapping per image; by default the ``score`` column of the ``cells.csv`` in a
-        result folder (of NAME.csv beside NAME.tif), else 1 for all.
+    truth, pred, scores, max_detections
+        As in `napari_dama.evaluate.detections.read_detections`. The limit concerns AP only.
 
     Raises
     ------
     SlideError
         An image cannot be read, or shapes differ.
     SettingsError
-        Lists of different lengths, or scores that do not cover all labels.
+        Lists of different lengths, scores that do not cover all labels or are no numbers, or a limit without scores.
 
     Examples
     --------
@@ -112,49 +120,16 @@ def evaluate_segments(
     >>> evaluate_segments(labels, labels).mAP
     1.0
     """
-    truths, preds = _listed(truth), _listed(pred)
-    if len(truths) != len(preds):
-        raise SettingsError(
-            f"There are {len(truths)} true and {len(preds)} predicted images; give as many of each."
-        )
-    given: list[Any] = list(scores) if isinstance(scores, list | tuple) else [scores] * len(preds)
-    if len(given) != len(preds):
-        raise SettingsError(f"There are {len(given)} sets of scores and {len(preds)} predicted images.")
-    tables = [iou_table(t, p) for t, p in zip(truths, preds, strict=True)]
-    confidences, scored = [], True
-    for table, source, own in zip(tables, preds, given, strict=True):
-        own = _scores_of(source) if own is None else own
-        scored &= own is not None
-        confidences.append(_confidence(table.pred.ids, own))
-    masks = average_precision(tables, confidences)
-    boxes = average_precision(tables, confidences, boxes=True)
-    pairs = [table.matches(0.5)[2] for table in tables]
-    return _scores(
-        masks,
-        boxes,
-        np.concatenate(pairs),
-        n_truth=sum(len(t.truth) for t in tables),
-        n_pred=sum(len(t.pred) for t in tables),
-        largest=max(len(t.pred) for t in tables),
-        scored=scored,
-    )
+    return score_segments(read_detections(truth, pred, scores, max_detections=max_detections))
 
 
-def _listed(source: LabelInput | Sequence[LabelInput]) -> list[Any]:
-    return list(source) if isinstance(source, list | tuple) else [source]
-
-
-def _scores(
-    masks: Precision,
-    boxes: Precision,
-    ious: NDArray[np.float64],
-    *,
-    n_truth: int,
-    n_pred: int,
-    largest: int,
-    scored: bool,
-) -> SegmentScores:
-    hits = len(ious)
+def score_segments(detections: Detections) -> SegmentScores:
+    """Score detections that were read already."""
+    kept = [detections.kept(image) for image in range(len(detections.tables))]
+    masks = average_precision(detections.tables, detections.scores, kept=kept)
+    boxes = average_precision(detections.tables, detections.scores, kept=kept, boxes=True)
+    ious = np.concatenate([table.matches(0.5)[2] for table in detections.tables])
+    n_truth, n_pred, hits = detections.n_truth, detections.n_pred, len(ious)
     nan = float("nan")
     both = n_truth + n_pred
     return SegmentScores(
@@ -172,37 +147,10 @@ def _scores(
         n_truth=n_truth,
         n_pred=n_pred,
         n_matched=hits,
-        max_detections=largest,
-        scored=scored,
+        max_detections=detections.n_largest if detections.limit is None else detections.limit,
+        limited=detections.limit is not None,
+        n_counted=sum(len(positions) for positions in kept),
+        scored=detections.scored,
         mask_curves=masks.curves,
         box_curves=boxes.curves,
     )
-
-
-def _scores_of(source: LabelInput) -> Mapping[int, float] | None:
-    """Scores that lie beside a predicted label image."""
-    if not isinstance(source, str | Path):
-        return None
-    path = open_labels(source).path
-    beside = table_beside(path) if path is not None else None
-    if beside is None:
-        return None
-    table = read_table(beside)
-    if "score" not in table:
-        return None
-    return dict(zip(table["label"].tolist(), table["score"].tolist(), strict=True))
-
-
-def _confidence(ids: NDArray[np.int64], scores: Mapping[int, float] | None) -> NDArray[np.float64]:
-    if scores is None:
-        return np.ones(len(ids))
-    missing = [int(i) for i in ids if int(i) not in scores]
-    if missing:
-        raise SettingsError(
-            f"{len(missing)} predicted cells have no score, label {missing[0]} for one; "
-            "labels and table do not belong together."
-        )
-    values = np.array([scores[int(i)] for i in ids], np.float64)
-    if np.isnan(values).any():
-        raise SettingsError(f"{int(np.isnan(values).sum())} predicted cells have an empty score.")
-    return values

@@ -285,9 +285,7 @@ class AnalyseTab(Tab):
         """Cancel what runs and let go of the session."""
         self.device_box.close_down()
         if self.work is not None:
-            self.work.cancel()
-            self.work.blockSignals(True)
-            self.work.wait(10)
+            self.work.let_go()
         self.session.plan_changed.disconnect(self._sync)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.state.analyse.events.disconnect(self._sync)

@@ -255,11 +255,10 @@ class ExplainTab(Tab):
         self._sync()
 
     def close_down(self) -> None:
-        """Wait for what runs and let go of the session."""
+        """Let go of what runs and of the session."""
         self.wait.stop()
         if self.work is not None:
-            self.work.blockSignals(True)
-            self.work.wait(10)
+            self.work.let_go()
         self.state.events.show.disconnect(self._show)
         self.state.events.mask.disconnect(self._show)
         self.session.slide_changed.disconnect(self._on_slide)

@@ -240,8 +240,7 @@ class ResultsTab(Tab):
     def close_down(self) -> None:
         """Let go of the viewer."""
         if self.work is not None:
-            self.work.blockSignals(True)
-            self.work.wait(10)
+            self.work.let_go()
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)

@@ -6,8 +6,10 @@ Qt's thread; the three signals arrive in Qt's thread.
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,11 @@ from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 Report = Callable[[Any], None]
 Stop = Callable[[], bool]
 Task = Callable[[Report, Stop], Any]
+
+LAST_WAIT_S = 10.0
+"""How long the interpreter's end waits for threads whose window is gone: torch must not be cut off in a kernel."""
+
+_leaving: list[Work] = []
 
 
 class Work(QObject):
@@ -53,10 +60,24 @@ class Work(QObject):
         """Whether the user asked to stop."""
         return self._stop.is_set()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread is still at it."""
+        return self._thread.is_alive()
+
+    def let_go(self) -> None:
+        """Cancel, say nothing more, and end by itself: for a window that closes and must not wait for a tile."""
+        self.cancel()
+        self.blockSignals(True)
+        self.setParent(None)
+        _leaving[:] = [work for work in _leaving if work.running]
+        if self.running:
+            _leaving.append(self)
+
     def wait(self, seconds: float) -> bool:
         """Wait for the thread's end; False when it still runs afterwards."""
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return not self.running
 
     def _run(self) -> None:
         keep_triton_out()
@@ -73,6 +94,14 @@ class Work(QObject):
     def _report(self, what: Any) -> None:
         with suppress(RuntimeError):
             self.progressed.emit(what)
+
+
+@atexit.register
+def _wait_for_leaving() -> None:
+    """Give threads that were let go the time to end."""
+    until = time.monotonic() + LAST_WAIT_S
+    for work in _leaving:
+        work.wait(max(0.0, until - time.monotonic()))
 
 
 def keep_triton_out() -> None:

@@ -6,16 +6,19 @@ import os
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
-from napari_dama.errors import OutputError
+from napari_dama.errors import ModelError, OutputError
 from napari_dama.models.card import CARD, WEIGHTS, Architecture, Card
 from napari_dama.models.model import Model, build_part
 from napari_dama.simulate import TYPE_COLOURS, TYPES
+from napari_dama.slides.names import canonical, spellings
 from napari_dama.slides.panel import BRAIN7
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_dama.models.card import Task
@@ -41,6 +44,44 @@ def brain_card(
         type_markers_min=4,
         architecture=Architecture.model_validate({"size": size}),
     )
+
+
+def panel_card(name: str, markers: Sequence[str], *, nuclear: Sequence[str] | None = None) -> Card:
+    """Card of a pretrained encoder for any panel, without training facts.
+
+    Parameters
+    ----------
+    name
+        Name of the model.
+    markers
+        The panel, in the order of the input channels. The brain panel gets the card that `brain_card` makes.
+    nuclear
+        Markers that show nuclei; by default those whose name is another name for one of the brain panel's nuclear markers,
+        and there may be none.
+
+    Raises
+    ------
+    ModelError
+        If ``nuclear`` names a marker that the panel lacks, or the panel names one twice.
+    """
+    if tuple(markers) == BRAIN7.names and nuclear is None:
+        return brain_card(name, tasks=("reconstruct",))
+    shown = nuclear_of(markers) if nuclear is None else list(nuclear)
+    try:
+        return Card(name=name, tasks=["reconstruct"], panel=list(markers), nuclear=shown)
+    except ValidationError as error:
+        raise ModelError(f"the model's card: {error.errors()[0]['msg']}") from error
+
+
+def nuclear_of(markers: Sequence[str]) -> list[str]:
+    """Those of some markers that go by a name of one of the brain panel's nuclear markers."""
+    known = {
+        canonical(name)
+        for marker in BRAIN7.markers
+        if marker.nuclear
+        for name in (marker.name, *marker.aliases)
+    }
+    return [name for name in markers if known & set(spellings(name))]
 
 
 def new_model(card: Card, *, seed: int = 0, device: str = "cpu") -> Model:

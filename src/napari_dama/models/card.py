@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from napari_dama.errors import ModelError
 from napari_dama.slides.panel import BRAIN7, Marker, Panel
 
-Task = Literal["segments", "types", "reconstruct"]
+Task = Literal["segments", "types", "reconstruct", "features"]
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 
 
@@ -47,7 +47,7 @@ class Card(BaseModel):
     summary: str = ""
     tasks: list[Task] = Field(min_length=1)
     panel: list[str] = Field(min_length=1)
-    nuclear: list[str] = Field(min_length=1)
+    nuclear: list[str]
     pixel_um: float = Field(32.5 / 128, gt=0.01, lt=50)
     crop_um: float = Field(32.5, gt=1, lt=1000)
     image_px: int = Field(128, ge=32, le=1024)
@@ -74,6 +74,8 @@ class Card(BaseModel):
             strange = set(getattr(self, field)) - set(self.panel)
             if strange:
                 raise ValueError(f"{field} names {', '.join(sorted(strange))}, which the panel lacks")
+        if not self.nuclear and "segments" in self.tasks:
+            raise ValueError("nuclear names no marker: a model of segments needs one that shows nuclei")
         if "types" in self.tasks and len(self.classes) < 2:
             raise ValueError("a model of types needs at least two classes")
         if self.class_colours and len(self.class_colours) != len(self.classes):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_dama.errors import ModelError
 from napari_dama.models.card import WEIGHTS, Architecture, Card
-from napari_dama.models.precision import fastest_precision
+from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.nets.autoencoder import (
     DecoderSpec,
     MaskedAutoencoder,
@@ -22,7 +22,7 @@ from napari_dama.nets.autoencoder import (
     unpatchify,
 )
 from napari_dama.nets.classifier import TypeClassifier
-from napari_dama.nets.encoder import EncoderSpec, patchify
+from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder, patchify
 from napari_dama.nets.masking import adaptive_mask, random_mask
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
 
@@ -65,6 +65,8 @@ def build_part(card: Card, task: Task, *, drop_path: float = 0.0) -> nn.Module:
             zoom=shape.type_zoom,
             use_pixels=shape.type_pixels,
         )
+    if task == "features":
+        return FeatureEncoder(encoder)
     return MaskedAutoencoder(
         encoder, DecoderSpec(shape.decoder_depth, shape.decoder_width, shape.decoder_heads)
     )
@@ -82,6 +84,8 @@ class Model:
         for part in self.parts.values():
             part.to(memory_format=torch.channels_last)
         self.precision = fastest_precision(self.device) if precision == "auto" else precision
+        for part in self.parts.values():
+            choose_attention(part, self.device, self.precision)
 
     @classmethod
     def load(cls, card: Card, *, device: str = "cpu", precision: str = "auto") -> Model:
@@ -137,14 +141,17 @@ class Model:
         return self._run("types", crops).float().softmax(dim=1)
 
     def embed(self, crops: Tensor) -> Tensor:
-        """Features of crops (N, C, image_px, image_px): (N, D) float32, from the typing network where there is one."""
+        """Features of crops (N, C, image_px, image_px): (N, D) float32, from the typing network where there is one.
+
+        Without one they are the mean of the pretrained encoder's patch tokens.
+        """
         if "types" in self.parts:
             part = self._part("types")
             assert isinstance(part, TypeClassifier)
             with torch.inference_mode(), self._autocast():
                 return part.features(crops.to(self.device)).float()
-        part = self._part("reconstruct")
-        assert isinstance(part, MaskedAutoencoder)
+        part = self._part("features" if "features" in self.parts else "reconstruct")
+        assert isinstance(part, FeatureEncoder | MaskedAutoencoder)
         with torch.inference_mode(), self._autocast():
             tokens: Tensor = part.encoder(crops.to(self.device))
             return tokens[:, 1:].mean(dim=1).float()
@@ -164,7 +171,7 @@ class Model:
         generator = torch.Generator().manual_seed(seed)
         present = x.flatten(2).amax(dim=2) > 0  # (N, C)
         patches = patchify(x, encoder.patch_px)
-        mean, spread = patch_moments(patches)
+        mean, spread = patch_moments(patches, present.float())
 
         def view(hidden: Tensor) -> tuple[Tensor, Tensor]:
             with torch.inference_mode(), self._autocast():

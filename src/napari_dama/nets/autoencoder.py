@@ -29,9 +29,26 @@ def unpatchify(patches: Tensor, patch_px: int, channels: int) -> Tensor:
     return x.reshape(n, channels, grid * p, grid * p)
 
 
-def patch_moments(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every patch, each (N, L, 1), of patches (N, L, P)."""
-    return patches.mean(dim=-1, keepdim=True), (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+def patch_moments(patches: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every patch, each (N, L, 1), of patches (N, L, P).
+
+    With ``weight`` (N, C), over the channels whose weight is not 0: a marker that the slide lacks says nothing about how
+    bright or how varied a patch is.
+    """
+    if weight is None:
+        mean = patches.mean(dim=-1, keepdim=True)
+        square, count = (patches - mean).square().sum(dim=-1, keepdim=True), patches.shape[-1]
+        return mean, (square / max(count - 1, 1) + 1e-6).sqrt()
+    counts = _per_value(weight > 0, patches)  # (N, 1, P)
+    number = counts.sum(dim=-1, keepdim=True)  # (N, 1, 1)
+    mean = (patches * counts).sum(dim=-1, keepdim=True) / number.clamp_min(1)
+    square = ((patches - mean) * counts).square().sum(dim=-1, keepdim=True)
+    return mean, (square / (number - 1).clamp_min(1) + 1e-6).sqrt()
+
+
+def _per_value(weight: Tensor, patches: Tensor) -> Tensor:
+    """Weight of every value of a patch, (N, 1, P), from that of every channel, (N, C): channels are the last axis."""
+    return weight.to(patches.dtype).repeat(1, patches.shape[-1] // weight.shape[1])[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,12 @@ class MaskedAutoencoder(nn.Module):
 
 
 def patch_error(
-    prediction: Tensor, patches: Tensor, *, normalise: bool, weight: Tensor | None = None
+    prediction: Tensor,
+    patches: Tensor,
+    *,
+    normalise: bool,
+    weight: Tensor | None = None,
+    absolute: bool = False,
 ) -> Tensor:
     """Mean squared error of every patch, (N, L).
 
@@ -103,18 +125,20 @@ def patch_error(
         Compare with pixels normalised per patch (MAE's ``norm_pix_loss``).
     weight
         (N, C) weight of each channel, 0 for markers that the slide lacks, or None for all alike. Channels are the
-        last axis within a patch.
+        last axis within a patch. Channels of weight 0 enter neither the error nor the moments of ``normalise``.
+    absolute
+        Mean absolute error instead (SimMIM).
     """
     target = patches.float()
     if normalise:
-        mean, std = patch_moments(target)
+        mean, std = patch_moments(target, weight)
         target = (target - mean) / std
-    square = (prediction.float() - target) ** 2
+    difference = prediction.float() - target
+    error = difference.abs() if absolute else difference.square()
     if weight is None:
-        return square.mean(dim=-1)
-    n, tokens, _ = square.shape
-    per_channel = square.reshape(n, tokens, -1, weight.shape[1]).mean(dim=2)  # (N, L, C)
-    return (per_channel * weight[:, None]).sum(dim=-1) / weight.sum(dim=1).clamp_min(1e-6)[:, None]
+        return error.mean(dim=-1)
+    shares = _per_value(weight, error)
+    return (error @ shares.transpose(1, 2))[..., 0] / shares.sum(dim=-1).clamp_min(1e-6)
 
 
 def hidden_mean(error: Tensor, hidden: Tensor) -> Tensor:

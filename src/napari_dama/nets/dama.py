@@ -9,12 +9,16 @@ regression is a mean over samples and tokens of the sum over features, where the
 that there its weight grows with the batch (`published_alpha` gives the weight that restores that balance); how tokens
 of the two views are paired is a setting, because the published order pairs tokens of different places; markers
 that a slide lacks do not enter the reconstruction loss. The regression target carries no gradient.
+
+Network 2 is the published active variant's by default, a student of its own (``second_network="own"``). The two variants
+that stand commented out in the published code are switches: ``"shared"`` is network 1 itself; ``"ema"`` follows network 1 as
+an exponential moving average, sees no gradient, and its reconstruction loss is shown but not added to the total.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +31,33 @@ from napari_dama.nets.autoencoder import (
     hidden_mean,
     patch_error,
 )
-from napari_dama.nets.encoder import EncoderSpec, patchify
-from napari_dama.nets.masking import adaptive_mask, random_mask, visible_ids
+from napari_dama.nets.encoder import Encoder, EncoderSpec, patchify
+from napari_dama.nets.masking import adaptive_mask, published_mask, random_mask, visible_ids
+from napari_dama.nets.method import Losses, Method, Momentum, follow, teacher_of
+
+__all__ = [
+    "Dama",
+    "DamaSpec",
+    "Losses",
+    "ProjectionHead",
+    "pair_tokens",
+    "published_alpha",
+    "regression_loss",
+]
 
 Pairing = Literal["aligned", "published", "pooled"]
+RISING: Final = Momentum(0.99, "cosine")
+SecondMask = Literal["adaptive", "random", "published"]
+SecondNetwork = Literal["own", "shared", "ema"]
 
 
 @dataclass(frozen=True, slots=True)
 class DamaSpec:
-    """Settings of the method, with the published values."""
+    """Settings of the method, with the published values.
+
+    ``second_mask="published"`` repeats the published code's defect (see `napari_dama.nets.masking.published_mask`) and is
+    there for comparison only: nearly all patches count as visible, so the second loss rests on a handful of patches.
+    """
 
     mask_ratio: float = 0.8
     overlap_ratio: float = 0.5
@@ -44,15 +66,16 @@ class DamaSpec:
     alpha: float = 1.0
     normalise_patches: bool = True
     pairing: Pairing = "aligned"
-    second_mask: Literal["adaptive", "random"] = "adaptive"
+    second_mask: SecondMask = "adaptive"
+    second_network: SecondNetwork = "own"
+    momentum: Momentum = RISING  # of second_network="ema"
 
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """Total loss and its parts, scalars by name."""
-
-    total: Tensor
-    parts: dict[str, Tensor]
+    def __post_init__(self) -> None:
+        if self.second_mask == "published" and self.pairing == "aligned":
+            raise ValueError(
+                "the published mask leaves another number of shared patches in each sample, so tokens cannot be "
+                "aligned; choose pairing published or pooled"
+            )
 
 
 class ProjectionHead(nn.Module):
@@ -115,7 +138,7 @@ def pair_tokens(
     return picked[0], picked[1]
 
 
-class Dama(nn.Module):
+class Dama(Method):
     """Two masked autoencoders, the projection head between them, and the total loss.
 
     Examples
@@ -129,13 +152,32 @@ class Dama(nn.Module):
         super().__init__()
         self.spec = spec
         self.network_1 = MaskedAutoencoder(encoder, decoder)
-        self.network_2 = MaskedAutoencoder(encoder, decoder)
+        self.network_2: MaskedAutoencoder | None = None  # None where network 1 serves both views
+        if spec.second_network == "own":
+            self.network_2 = MaskedAutoencoder(encoder, decoder)
+        elif spec.second_network == "ema":
+            self.network_2 = teacher_of(self.network_1)
         self.projection = ProjectionHead(encoder.width)
 
     @property
     def autoencoder(self) -> MaskedAutoencoder:
         """The network that is kept."""
         return self.network_1
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of network 1."""
+        return self.network_1.encoder
+
+    def after_step(self, progress: float) -> None:
+        """Move an EMA network 2 towards network 1."""
+        if self.spec.second_network == "ema" and self.network_2 is not None:
+            follow(self.network_2, self.network_1, self.spec.momentum.at(progress))
+
+    def restart(self) -> None:
+        """Make an EMA network 2 a copy of network 1."""
+        if self.spec.second_network == "ema" and self.network_2 is not None:
+            follow(self.network_2, self.network_1, 0.0)
 
     def forward(
         self, x: Tensor, *, present: Tensor | None = None, generator: torch.Generator | None = None
@@ -159,24 +201,32 @@ class Dama(nn.Module):
         )
         view_1: View = self.network_1(x, mask_1)
         error_1 = patch_error(view_1.prediction, patches, normalise=spec.normalise_patches, weight=weight)
-        mask_2 = self._second_mask(mask_1, error_1, generator)
-        view_2: View = self.network_2(x, mask_2, last=spec.last_blocks)
-        error_2 = patch_error(view_2.prediction, patches, normalise=spec.normalise_patches, weight=weight)
+        mask_2, scored_2 = self._second_mask(mask_1, error_1, generator)
+        learns = spec.second_network != "ema"
+        second = self.network_1 if self.network_2 is None else self.network_2
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+            view_2: View = second(x, mask_2, last=spec.last_blocks)
+            error_2 = patch_error(view_2.prediction, patches, normalise=spec.normalise_patches, weight=weight)
         parts = {
             "reconstruction_1": hidden_mean(error_1, mask_1),
-            "reconstruction_2": hidden_mean(error_2, mask_2),
+            "reconstruction_2": hidden_mean(error_2, scored_2),
             "regression": self._regression(view_1, view_2, mask_1, mask_2, generator),
         }
-        total = parts["reconstruction_1"] + parts["reconstruction_2"] + spec.alpha * parts["regression"]
-        return Losses(total, parts)
+        total = parts["reconstruction_1"] + (parts["reconstruction_2"] if learns else 0.0)
+        return Losses(total + spec.alpha * parts["regression"], parts)
 
-    def _second_mask(self, mask_1: Tensor, error_1: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _second_mask(
+        self, mask_1: Tensor, error_1: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """View 2's mask for the encoder, and the patches (N, L) that its loss counts: the same but for the defect."""
         ratios = {"mask_ratio": self.spec.mask_ratio, "overlap_ratio": self.spec.overlap_ratio}
-        if self.spec.second_mask == "adaptive":
-            return adaptive_mask(mask_1, error_1, generator=generator, **ratios)
-        # the ablation: same overlap, but what becomes visible is drawn at random instead of by error
-        chance = torch.rand(error_1.shape, generator=generator, device=error_1.device)
-        return adaptive_mask(mask_1, chance, generator=generator, **ratios)
+        if self.spec.second_mask == "published":
+            return published_mask(mask_1, error_1, generator=generator, **ratios)
+        if self.spec.second_mask == "random":
+            # the ablation: same overlap, but what becomes visible is drawn at random instead of by error
+            error_1 = torch.rand(error_1.shape, generator=generator, device=error_1.device)
+        mask_2 = adaptive_mask(mask_1, error_1, generator=generator, **ratios)
+        return mask_2, mask_2
 
     def _regression(
         self, view_1: View, view_2: View, mask_1: Tensor, mask_2: Tensor, generator: torch.Generator | None

@@ -125,6 +125,12 @@ class Encoder(VisionTransformer):
         where = places[..., None].expand(-1, -1, positions.shape[-1])
         return F.linear(shown, weight, projection.bias) + positions.gather(1, where)
 
+    def embed_masked(self, x: Tensor, hidden: Tensor, mask_token: Tensor) -> Tensor:
+        """Patch tokens (N, L, D) with ``mask_token`` (1, 1, D) in place of those ``hidden`` (N, L), all with positions."""
+        patches: Tensor = self.patch_embed(x)
+        shown = torch.where(hidden[..., None], mask_token.to(patches.dtype), patches)
+        return shown + self.pos_embed[:, 1:]
+
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the blocks over patch tokens (N, T, D) with the class token in front: (N, 1 + T, D)."""
         return self.encode_with_targets(tokens, last=0)[0]
@@ -172,6 +178,19 @@ class Encoder(VisionTransformer):
         tokens: Tensor = self(windows.reshape(-1, c, side, side))[:, 1:]  # (N * rows * columns, L, D)
         maps = tokens.reshape(n, rows, columns, grid, grid, -1).permute(0, 5, 1, 3, 2, 4)
         return maps.reshape(n, -1, rows * grid, columns * grid)
+
+
+class FeatureEncoder(nn.Module):
+    """An encoder by itself: what is kept of a method without a decoder, and the start of a fine-tuning."""
+
+    def __init__(self, encoder: EncoderSpec | Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder if isinstance(encoder, Encoder) else Encoder(encoder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean of the patch tokens of crops (N, C, H, W): (N, D)."""
+        tokens: Tensor = self.encoder(x)
+        return tokens[:, 1:].mean(dim=1)
 
 
 def init_linear(module: nn.Module) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder, hidden_mean, patch_error
-from napari_dama.nets.dama import Losses
-from napari_dama.nets.encoder import EncoderSpec, patchify
+from napari_dama.nets.encoder import Encoder, EncoderSpec, patchify
 from napari_dama.nets.masking import random_mask
+from napari_dama.nets.method import Losses, Method
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
-class Mae(nn.Module):
-    """One masked autoencoder and its reconstruction loss; the interface is that of `napari_dama.nets.dama.Dama`."""
+class Mae(Method):
+    """One masked autoencoder and its reconstruction loss."""
 
     def __init__(
         self,
@@ -31,6 +34,11 @@ class Mae(nn.Module):
     def autoencoder(self) -> MaskedAutoencoder:
         """The network that is kept."""
         return self.network
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the network."""
+        return self.network.encoder
 
     def forward(
         self, x: Tensor, *, present: Tensor | None = None, generator: torch.Generator | None = None

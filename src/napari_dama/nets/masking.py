@@ -9,23 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_dama.nets.counts import overlap_count, visible_count
 
-def visible_count(tokens: int, mask_ratio: float) -> int:
-    """Number of visible patches, ``int(tokens * (1 - mask_ratio))``.
-
-    Raises
-    ------
-    ValueError
-        Unless ``0 < mask_ratio < 1`` and at least one patch stays visible.
-    """
-    if not 0.0 < mask_ratio < 1.0:
-        raise ValueError(f"mask_ratio must lie between 0 and 1, got {mask_ratio}")
-    keep = int(tokens * (1 - mask_ratio))
-    if keep < 1:
-        raise ValueError(
-            f"mask_ratio {mask_ratio} leaves no visible patch of {tokens}; choose at most {1 - 1 / tokens:.3f}"
-        )
-    return keep
+__all__ = ["adaptive_mask", "published_mask", "random_mask", "visible_count", "visible_ids"]
 
 
 def random_mask(
@@ -112,21 +98,10 @@ def adaptive_mask(
         )
     if hidden.dtype != torch.bool:
         raise ValueError(f"hidden must be boolean (True = hidden), got {hidden.dtype}")
-    if not 0.0 <= overlap_ratio <= 1.0:
-        raise ValueError(f"overlap_ratio must lie in 0..1, got {overlap_ratio}")
-    tokens = hidden.shape[1]
-    keep = visible_count(tokens, mask_ratio)
-    overlap = int(keep * overlap_ratio)
-    still_hidden = tokens - 2 * keep + overlap
-    if still_hidden < 0:
-        raise ValueError(
-            f"{tokens} patches at mask_ratio {mask_ratio} and overlap_ratio {overlap_ratio} would leave "
-            f"{tokens} - 2*{keep} + {overlap} = {still_hidden} patches hidden in both views; "
-            "raise mask_ratio or overlap_ratio"
-        )
+    keep, overlap = overlap_count(hidden.shape[1], mask_ratio, overlap_ratio)
     visible = hidden.logical_not()
     if bool((visible.sum(dim=1) != keep).any()):
-        raise ValueError(f"every row of hidden must leave {keep} of {tokens} patches visible")
+        raise ValueError(f"every row of hidden must leave {keep} of {hidden.shape[1]} patches visible")
     rank = error.detach().float().nan_to_num(nan=torch.inf, posinf=torch.inf)
     # NaN and inf errors still rank before the patches that were visible: those are moved past the end by index
     order = rank.argsort(dim=1, stable=True)  # (N, L) easiest first
@@ -139,6 +114,48 @@ def adaptive_mask(
     adaptive.scatter_(1, easiest, False)
     adaptive.scatter_(1, stay, False)
     return adaptive
+
+
+def published_mask(
+    hidden: Tensor,
+    error: Tensor,
+    *,
+    mask_ratio: float,
+    overlap_ratio: float,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """View 2's mask as the published code makes it, with its defect; for comparison only, never by default.
+
+    The published code writes ``m2[:, m1_ids] = 0`` for the ``overlap`` patches that stay visible, which makes them visible
+    in the *whole batch*: at batch 32 that leaves 57 to 61 of 64 patches visible, and what is hidden depends on the
+    batch. Its encoder then takes only ``keep`` of a sample's visible patches, the first that a sort brings, so every
+    sample still has ``keep`` tokens, while the loss counts the few patches that the mask calls hidden. A patch that is
+    neither encoded nor hidden enters nothing.
+
+    The published sorts are of zeros and ones, whose order is open and differs between devices; here it is drawn from
+    ``generator``. From a batch of about 100 on, every patch is visible: the published loss is 0 / 0 then, here it is 0.
+
+    Parameters
+    ----------
+    hidden, error, mask_ratio, overlap_ratio, generator
+        As for `adaptive_mask`.
+
+    Returns
+    -------
+    encoded, scored
+        (N, L) bool each. ``encoded`` is False at the ``keep`` patches that the encoder sees; ``scored`` is True at the
+        patches that the loss counts, which may be none.
+    """
+    keep, overlap = overlap_count(hidden.shape[1], mask_ratio, overlap_ratio)
+    still_hidden = hidden.shape[1] - 2 * keep + overlap
+    rank = (error.detach().float() * hidden).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    hardest = rank.argsort(dim=1, stable=True)[:, hidden.shape[1] - still_hidden :]
+    scored = hidden.logical_not().scatter(1, hardest, True)
+    noise = torch.rand(2, *hidden.shape, generator=generator, device=hidden.device)
+    stay = (noise[0] + hidden).argsort(dim=1)[:, :overlap]
+    scored[:, stay.flatten()] = False  # the defect: rows are not kept apart
+    first = (noise[1] + scored).argsort(dim=1)[:, :keep]
+    return torch.ones_like(hidden).scatter_(1, first, False), scored
 
 
 def visible_ids(hidden: Tensor) -> Tensor:

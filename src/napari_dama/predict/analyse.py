@@ -167,6 +167,7 @@ class _Run:
             types=plan.types,
             existing=writer.existing,
             next_label=writer.next_label,
+            region=plan.region,
             stop=self.stop,
         )
         with closing(tiles):

@@ -64,6 +64,7 @@ def run_tiles(
     types: bool,
     existing: Callable[[Region], NDArray[np.uint32]],
     next_label: int = 1,
+    region: Region | None = None,
     stop: StopFn | None = None,
 ) -> Generator[FinishedTile]:
     """Find, measure and type the cells of each tile.
@@ -75,13 +76,15 @@ def run_tiles(
         before the next is asked for.
     next_label
         First free label.
+    region
+        Keep only cells whose centre lies in it.
 
     Raises
     ------
     Stopped
         When ``stop`` returned True; tiles handed on so far stand.
     """
-    stitcher = LabelStitcher()
+    stitcher = LabelStitcher(region=region)
     stitcher.next_label = next_label
 
     def check() -> None:

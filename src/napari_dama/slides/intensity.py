@@ -159,7 +159,7 @@ def normalise(pixels: NDArray[Any], stats: IntensityStats) -> NDArray[np.float32
     """Bring pixels onto the shared scale.
 
     With ``t = (v - low) / (high - low)`` clipped to 0..CLIP, the result is ``arcsinh(COFACTOR t) / arcsinh(COFACTOR)``:
-    0 at `low`, 1 at `high`, at most about 1.3. NaN becomes 0.
+    0 at `low`, 1 at `high`, at most about 1.3. NaN and infinity become 0.
 
     Parameters
     ----------
@@ -196,14 +196,15 @@ def normalise(pixels: NDArray[Any], stats: IntensityStats) -> NDArray[np.float32
 
 def _curve(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
     """Apply the shared curve in place."""
+    missing = None if np.isfinite(values.sum()) else ~np.isfinite(values)
     values -= np.float32(low)
     values *= np.float32(1.0 / (high - low))
     np.clip(values, 0.0, CLIP, out=values)
     values *= np.float32(COFACTOR)
     np.arcsinh(values, out=values)
     values *= np.float32(1.0 / np.arcsinh(COFACTOR))
-    if not np.isfinite(values.sum()):
-        np.nan_to_num(values, copy=False, nan=0.0)
+    if missing is not None:
+        values[missing] = 0.0
     return values
 
 

@@ -90,7 +90,8 @@ class LabelStitcher:
 
     For each tile call `accept` with the cells found in its outer region and with what is already written there, and
     write back what it returns. A cell is kept by the tile whose core holds its centre (with a tolerance of 4 px).
-    Where two tiles found the same cell, the one written first stays. Tiles may come in any order.
+    Where two tiles found the same cell, the one written first stays. Tiles may come in any order. With a `region`, cells
+    whose centre lies outside of it are left out: the tolerance is for seams between tiles, not for its border.
 
     Attributes
     ----------
@@ -98,10 +99,17 @@ class LabelStitcher:
         The number that the next cell gets; set it to continue an interrupted run.
     """
 
-    def __init__(self, next_label: int = 1, *, tolerance_px: float = SEAM_TOLERANCE_PX) -> None:
+    def __init__(
+        self,
+        next_label: int = 1,
+        *,
+        region: Region | None = None,
+        tolerance_px: float = SEAM_TOLERANCE_PX,
+    ) -> None:
         if next_label < 1:
             raise SettingsError(f"next_label is {next_label}; numbers of cells start at 1.")
         self.next_label = next_label
+        self.region = region
         self.tolerance_px = tolerance_px
         self._last: NDArray[np.uint32] = np.zeros(1, np.uint32)
 
@@ -174,13 +182,9 @@ class LabelStitcher:
         y = np.bincount(ids, inside // width, minlength=len(area)) / some + 0.5
         x = np.bincount(ids, inside % width, minlength=len(area)) / some + 0.5
         core, slack = tile.core_in_outer, self.tolerance_px
-        keep: NDArray[np.bool_] = (
-            (area > 0)
-            & (y >= core.y0 - slack)
-            & (y <= core.y1 + slack)
-            & (x >= core.x0 - slack)
-            & (x <= core.x1 + slack)
-        )
+        keep: NDArray[np.bool_] = (area > 0) & _within(y, x, core, slack)
+        if self.region is not None:
+            keep &= _within(y + tile.outer.y0, x + tile.outer.x0, self.region, 0.0)
         return keep
 
     def _number(self, keep: NDArray[np.bool_]) -> NDArray[np.uint32]:
@@ -191,6 +195,15 @@ class LabelStitcher:
         numbers[keep] = np.arange(self.next_label, self.next_label + kept, dtype=np.uint32)
         self.next_label += kept
         return numbers
+
+
+def _within(
+    y: NDArray[np.float64], x: NDArray[np.float64], region: Region, slack: float
+) -> NDArray[np.bool_]:
+    """Tell which points lie in a region, or at most `slack` px outside."""
+    rows = (y >= region.y0 - slack) & (y <= region.y1 + slack)
+    inside: NDArray[np.bool_] = rows & (x >= region.x0 - slack) & (x <= region.x1 + slack)
+    return inside
 
 
 def _boxes(labels: NDArray[Any], wanted: NDArray[np.bool_]) -> list[tuple[int, tuple[slice, slice]]]:
@@ -229,7 +242,8 @@ def is_empty(pixels: NDArray[Any], stats: IntensityStats) -> bool:
         if not height or not width:
             return False
         blocks = channel[:height, :width].reshape(height // 4, 4, width // 4, 4)
-        means = np.nan_to_num(blocks.mean((1, 3), dtype=np.float32), nan=float(low), posinf=float(high))
+        means = blocks.mean((1, 3), dtype=np.float32)
+        means = np.where(np.isfinite(means), means, np.float32(low))  # no measurement, so no sign of tissue
         level = (means - low) / (high - low)
         top, middle = float(level.max()), float(np.median(level))
         if top >= 0.1 and (top - middle >= 0.08 or middle >= 0.25):

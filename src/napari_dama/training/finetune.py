@@ -34,6 +34,11 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
         card = brain_card(settings.name or settings.out.name, tasks=(settings.task,), size=settings.size)
     else:
         card = parent.card.model_copy(deep=True)
+        if settings.task == "segments" and not card.nuclear:
+            raise ModelError(
+                f"{settings.init} knows no nuclear marker among {', '.join(card.panel)}, which segments need; "
+                "pretrain it with nuclear=[NAME]"
+            )
         card.name = settings.name or settings.out.name
         card.parent = parent.card.name
         card.tasks = [task for task in card.tasks if task != settings.task] + [settings.task]
@@ -59,7 +64,9 @@ def starting_model(settings: FinetuneSettings, classes: list[str], colours: list
 def _warm_start(part: nn.Module, parent: Model, task: str) -> None:
     own = parent.parts.get(task)
     if own is None:
-        own = parent.parts.get("reconstruct") or next(iter(parent.parts.values()))
+        pretrained = (parent.parts.get(name) for name in ("reconstruct", "features"))
+        own = next((part for part in pretrained if part is not None), None)
+        own = next(iter(parent.parts.values())) if own is None else own
     source = own.state_dict()
     if isinstance(own, MaskedAutoencoder):
         source = {k: v for k, v in source.items() if k.startswith("encoder.")}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_dama.errors import DamaError, Interrupted
-from napari_dama.models.precision import fastest_precision
+from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
 from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
 from napari_dama.training.optimiser import make_optimiser, rate_at
@@ -42,7 +42,11 @@ StopFn = Callable[[], bool]
 
 
 class Task(Protocol):
-    """What a kind of training brings to the loop."""
+    """What a kind of training brings to the loop.
+
+    A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
+    that is done: methods with a teacher move it there.
+    """
 
     module: nn.Module
     samples: int
@@ -103,6 +107,7 @@ def run_training(
     module = task.module.to(device)
     held = run.load_checkpoint("last")
     precision = _precision(settings, device, held[1] if held else {})
+    choose_attention(module, device, precision)
     steps = total_steps(settings, task.samples)
     per_epoch = max(1, task.samples // settings.batch_size)
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
@@ -110,6 +115,10 @@ def run_training(
     peak = settings.lr * settings.batch_size / 256
     first, best = _resume(run, held, module, optimiser)
     sums, summed = _unlogged(held, device)
+    after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
+    first_bad = torch.tensor(
+        steps, device=device
+    )  # the first step whose loss is no number; read when it is logged
     if held is not None and held[1].get("scaler"):
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan
@@ -138,9 +147,11 @@ def run_training(
     def fail(done: int, what: str) -> DamaError:
         run.status(**facts(done, "failed"))
         run.event("failed", step=done, why=f"{what} no longer a number")
+        epoch, batch = divmod(done - 1, per_epoch)
         return DamaError(
             f"the {what} no longer a number at step {done}; the last good checkpoint is kept in "
-            f"{run.path}. Try a lower lr (now {settings.lr}) or precision=float32."
+            f"{run.path}. Try a lower lr (now {settings.lr}) or precision=float32. "
+            f"It was batch {batch + 1} of {per_epoch} in epoch {epoch + 1}."
         )
 
     def facts(done: int, state: str) -> dict[str, object]:
@@ -180,6 +191,9 @@ def run_training(
         torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip_gradient)
         scaler.step(optimiser)
         scaler.update()
+        if after_step is not None:
+            after_step((step + 1) / steps)
+        first_bad = torch.where(losses.total.detach().isfinite(), first_bad, first_bad.clamp_max(step + 1))
         for name, value in {"loss": losses.total, **losses.parts}.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         summed, done = summed + 1, step + 1
@@ -187,7 +201,7 @@ def run_training(
             means = {name: float(value) / summed for name, value in sums.items()}
             sums, summed, loss = {}, 0, means["loss"]
             if not math.isfinite(loss):
-                raise fail(done, "loss is")
+                raise fail(min(int(first_bad), done), "loss is")
             run.metrics({"step": done, "epoch": done // per_epoch, **means, "lr": rate})
             run.status(**facts(done, "running"))
             if progress is not None:
@@ -230,7 +244,7 @@ def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]
         return settings.precision
     if held.get("device") == device.type:
         return str(held["precision"])
-    return fastest_precision(device)
+    return fastest_precision(device, training=True)
 
 
 def _unlogged(

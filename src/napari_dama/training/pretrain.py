@@ -9,46 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from napari_dama import __version__
-from napari_dama.cells.augment import Variation
+from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import DamaError, ModelError
-from napari_dama.models.build import brain_card, save_model
+from napari_dama.errors import DamaError, ModelError, StoreError
+from napari_dama.models.build import panel_card, save_model
 from napari_dama.models.card import Architecture, Card
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
-from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder
-from napari_dama.nets.dama import Dama, DamaSpec, Losses
-from napari_dama.nets.encoder import EncoderSpec
-from napari_dama.nets.mae import Mae
+from napari_dama.nets.autoencoder import MaskedAutoencoder
+from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
+from napari_dama.training.methods import method_module
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_dama.nets.method import Losses, Method
     from napari_dama.training.settings import PretrainSettings
 
 VARIATION = Variation(zoom=(0.8, 1.35), shift=0.1, gain=0.1, gamma=0.1, noise=0.0, drop_marker=0.1)
 """Pretraining varies geometry widely and intensity little: patches are normalised by themselves anyway."""
-
-
-def method_module(settings: PretrainSettings, encoder: EncoderSpec) -> Dama | Mae:
-    """The pretraining method that the settings name, freshly initialised."""
-    decoder = DecoderSpec(*settings.decoder())
-    if settings.method == "mae":
-        return Mae(
-            encoder, decoder, mask_ratio=settings.mask_ratio, normalise_patches=settings.normalise_patches
-        )
-    spec = DamaSpec(
-        mask_ratio=settings.mask_ratio,
-        overlap_ratio=settings.overlap_ratio,
-        last_blocks=settings.last_blocks,
-        beta=settings.beta,
-        alpha=settings.alpha,
-        normalise_patches=settings.normalise_patches,
-        pairing=settings.pairing,
-        second_mask="random" if settings.method == "dama-random" else "adaptive",
-    )
-    return Dama(encoder, decoder, spec)
 
 
 class PretrainTask:
@@ -60,11 +42,11 @@ class PretrainTask:
         self.device = device
         self.card = self._card()
         torch.manual_seed(settings.seed)
-        self.module: nn.Module = method_module(
-            settings, EncoderSpec(settings.size, len(store.markers), self.card.image_px, self.card.patch_px)
-        )
+        shape = EncoderSpec(settings.size, len(store.markers), self.card.image_px, self.card.patch_px)
+        self.method: Method = method_module(settings, shape)
+        self.module: nn.Module = self.method
         if settings.init != "random":
-            _start_from(self.module, settings.init)
+            _start_from(self.method, settings.init, store)
         self.split = split_of(store, settings)
         self.samples = len(self.split.train)
         nuclear = tuple(self.card.nuclear)
@@ -75,46 +57,73 @@ class PretrainTask:
         rows = rows_of_step(
             self.split.train, step, batch_size=self.settings.batch_size, seed=self.settings.seed
         )
-        x, present = self.batches.batch(rows, how=VARIATION, generator=generator)
-        losses: Losses = self.module(x, present=present, generator=generator)
-        return losses
+        return self._losses(rows, VARIATION, generator)
+
+    def after_step(self, progress: float) -> None:
+        """Let a teacher follow."""
+        self.method.after_step(progress)
 
     def validate(self) -> dict[str, float]:
-        """Losses over validation crops under fixed masks; the score is the negative loss."""
+        """Losses over validation crops under fixed masks, or in fixed pairs of views.
+
+        The score is the negative loss, or 0 at all times where a teacher moves and losses of two steps do not compare, so
+        that the last weights are kept.
+        """
         rows = self.split.validation
         rows = np.random.default_rng(0).permutation(rows)[:1024]
+        how = (
+            NO_VARIATION if self.method.views == 1 else VARIATION
+        )  # two views of the same pixels would be no task
         sums: dict[str, float] = {}
+        counted = 0
         with torch.no_grad():
             for start in range(0, len(rows), self.settings.batch_size):
                 part = rows[start : start + self.settings.batch_size]
-                x, present = self.batches.batch(part)
+                if len(part) < self.method.views:  # one crop is no batch to be told apart in
+                    continue
                 generator = torch.Generator(device=self.device).manual_seed(start)
-                losses: Losses = self.module(x, present=present, generator=generator)
+                losses = self._losses(part, how, generator)
                 for name, value in {"loss": losses.total, **losses.parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(part)
-        means = {f"validation_{name}": value / len(rows) for name, value in sums.items()}
+                counted += len(part)
+        means = {f"validation_{name}": value / counted for name, value in sums.items()}
+        if not self.method.comparable:
+            return {**means, "score": 0.0}
         reconstruction = means.get("validation_reconstruction_1", means["validation_loss"])
         return {**means, "score": -reconstruction}
 
+    def _losses(self, rows: NDArray[np.int64], how: Variation, generator: torch.Generator) -> Losses:
+        seen = [self.batches.batch(rows, how=how, generator=generator) for _ in range(self.method.views)]
+        losses: Losses = self.method(*(x for x, _ in seen), present=seen[0][1], generator=generator)
+        return losses
+
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
-        """Write the autoencoder that is kept as a model."""
-        assert isinstance(self.module, Dama | Mae)
+        """Write what is kept as a model: the autoencoder, or the encoder of a method that has none."""
         self.card.metrics = {"validation": metrics}
-        model = Model(self.card, {"reconstruct": self.module.autoencoder}, device=str(self.device))
+        autoencoder = self.method.autoencoder
+        kept: dict[str, nn.Module] = (
+            {"features": FeatureEncoder(self.method.encoder)}
+            if autoencoder is None
+            else {"reconstruct": autoencoder}
+        )
+        self.card.tasks = ["features"] if autoencoder is None else ["reconstruct"]
+        model = Model(self.card, kept, device=str(self.device))
         save_model(model, run.path / "model", overwrite=True)
 
     def _card(self) -> Card:
         settings, store = self.settings, self.store
-        depth, width, heads = settings.decoder()
-        card = brain_card(settings.name or settings.out.name, tasks=("reconstruct",), size=settings.size)
-        if list(store.markers) != card.panel:
-            raise ModelError(
-                f"{store.path} holds {', '.join(store.markers)}, the model takes {', '.join(card.panel)}"
+        if settings.channels not in (None, len(store.markers)):
+            raise StoreError(
+                f"{store.path} holds {len(store.markers)} markers ({', '.join(store.markers)}), the settings ask for "
+                f"channels={settings.channels}"
             )
+        depth, width, heads = settings.decoder()
+        card = panel_card(settings.name or settings.out.name, store.markers, nuclear=settings.nuclear)
         card.architecture = Architecture(
             size=settings.size, decoder_depth=depth, decoder_width=width, decoder_heads=heads
         )
-        card.summary = f"Encoder and decoder pretrained by {settings.method} on {len(store)} crops."
+        card.image_px, card.patch_px = settings.image_px, settings.patch_px
+        card.summary = f"Pretrained by {settings.method} on {len(store)} crops."
         card.crop_um = store.crop_um
         card.pixel_um = store.crop_um / card.image_px
         card.parent = None if settings.init == "random" else settings.init
@@ -144,14 +153,23 @@ def training_facts(settings: Any, store: CropStore) -> dict[str, Any]:
     }
 
 
-def _start_from(module: nn.Module, init: str) -> None:
+def _start_from(method: Method, init: str, store: CropStore) -> None:
     """Take weights of another model's autoencoder, or at least of its encoder."""
     model = load_model(init)
-    name = "reconstruct" if "reconstruct" in model.parts else model.card.tasks[0]
-    source = model.parts[name].state_dict()
-    targets = [part for part in module.modules() if isinstance(part, MaskedAutoencoder)]
-    for target in targets:
-        load_matching(target, source, where=init)
+    if list(store.markers) != model.card.panel:
+        raise ModelError(
+            f"{store.path} holds {', '.join(store.markers)}; {init} takes {', '.join(model.card.panel)}"
+        )
+    own = [model.parts[name] for name in ("reconstruct", "features") if name in model.parts]
+    part = own[0] if own else model.parts[model.card.tasks[0]]
+    source = part.state_dict()
+    encoder = {name: value for name, value in source.items() if name.startswith("encoder.")}
+    students = [each for each in method.modules() if isinstance(each, MaskedAutoencoder)]
+    for student in students:
+        load_matching(student, source if isinstance(part, MaskedAutoencoder) else encoder, where=init)
+    if not students:
+        load_matching(FeatureEncoder(method.encoder), encoder, where=init)
+    method.restart()
 
 
 def load_matching(target: nn.Module, source: dict[str, Tensor], *, where: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_dama.errors import SettingsError
+from napari_dama.nets.counts import overlap_count, visible_count
 
 S = TypeVar("S", bound="RunSettings")
 
@@ -85,7 +86,8 @@ class RunSettings(BaseModel):
         SettingsError
             If a pair has no ``=``, or names no setting, or its value does not fit.
         """
-        raw: dict[str, Any] = self.model_dump()
+        # what was not given follows from the rest anew: another method brings its own mask ratio
+        raw: dict[str, Any] = self.model_dump(exclude_unset=True)
         for pair in pairs:
             key, sign, text = pair.partition("=")
             key = key.strip()
@@ -102,21 +104,94 @@ class RunSettings(BaseModel):
         return checked(type(self), raw, where="--set")
 
 
+METHOD_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
+    "dama": {},
+    "dama-random": {},
+    "mae": {},
+    "data2vec": {"mask_ratio": 0.6, "ema_momentum": 0.9998, "ema_schedule": "constant"},
+    "moco": {},
+    "simmim": {"mask_ratio": 0.6, "normalise_patches": False},
+}
+"""What a method takes when a setting is not given, where that is another value than the field's own."""
+
+
 class PretrainSettings(RunSettings):
-    """Self-supervised pretraining on a crop store."""
+    """Self-supervised pretraining on a crop store.
+
+    What is not given takes the published value of the method. ``channels`` and ``nuclear`` follow from the store: the first
+    may be set to insist on a number, the second to say which markers show nuclei. A teacher (data2vec, moco, or dama with
+    ``second_network=ema``) keeps ``ema_momentum`` of its weights at each step, all along or rising to 1 as half a cosine.
+    ``mask=published`` repeats a defect of the published code and is there for comparison only. ``alpha=published`` is the
+    weight that gives the regression the balance of the published sum over batch and tokens.
+    """
 
     crops: Path
-    method: Literal["dama", "dama-random", "mae"] = "dama"
+    method: Literal["dama", "dama-random", "mae", "data2vec", "moco", "simmim"] = "dama"
+    channels: int | None = Field(None, ge=1)
+    nuclear: list[str] | None = None
+    image_px: int = Field(128, ge=32, le=1024)
+    patch_px: int = Field(16, ge=4, le=64)
     mask_ratio: float = Field(0.8, gt=0, lt=1)
     overlap_ratio: float = Field(0.5, ge=0, le=1)
+    mask: Literal["adaptive", "published"] = "adaptive"
     last_blocks: int = Field(6, ge=1, le=12)  # every size has 12 blocks
     beta: float = Field(2.0, gt=0)
-    alpha: float = Field(1.0, ge=0)
+    alpha: float | Literal["published"] = 1.0
     pairing: Literal["aligned", "published", "pooled"] = "aligned"
+    second_network: Literal["own", "shared", "ema"] = "own"
     normalise_patches: bool = True
+    ema_momentum: float = Field(0.99, ge=0, le=1)
+    ema_schedule: Literal["constant", "cosine"] = "cosine"
+    temperature: float = Field(0.2, gt=0)
+    projector_hidden: int = Field(4096, ge=1)
+    projector_out: int = Field(256, ge=2)
+    freeze_patches: bool = True
     decoder_depth: int | None = Field(None, ge=1, le=32)
     decoder_width: int | None = Field(None, ge=16)
     decoder_heads: int | None = Field(None, ge=1)
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _weight(cls, value: object) -> object:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        if value != "published" and not number:
+            raise ValueError("must be a number of at least 0, or published")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for name, value in METHOD_DEFAULTS[self.method].items():
+            if name not in self.model_fields_set:
+                object.__setattr__(self, name, value)  # and it still counts as not given
+        if self.image_px % self.patch_px:
+            raise ValueError(f"image_px {self.image_px} is not a multiple of patch_px {self.patch_px}")
+        if self.method.startswith("dama"):
+            overlap_count(self.tokens, self.mask_ratio, self.overlap_ratio)
+        elif self.method != "moco":
+            visible_count(self.tokens, self.mask_ratio)
+        elif self.batch_size < 2:
+            raise ValueError(
+                f"moco tells crops of a batch apart: batch_size must be at least 2, got {self.batch_size}"
+            )
+        if self.mask == "published":
+            self._published_mask()
+        return self
+
+    def _published_mask(self) -> None:
+        if self.method != "dama":
+            raise ValueError(
+                f"mask=published is a defect of dama's code; method {self.method} has no such mask"
+            )
+        if self.pairing == "aligned":
+            raise ValueError(
+                "mask=published leaves another number of shared patches in each sample, so tokens cannot be aligned; "
+                "choose pairing=published or pooled"
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Patches of one input, L."""
+        return (self.image_px // self.patch_px) ** 2
 
     def decoder(self) -> tuple[int, int, int]:
         """Depth, width and heads of the decoder: as set, or the paper's for base and lighter ones for small sizes."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -179,12 +177,14 @@ def test_a_killed_comparison_goes_on_where_it_stopped(store: Path, tmp_path: Pat
         "from napari_dama.evaluate.compare import compare\n"
         f"compare({str(file)!r}, {str(out)!r})\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    until = time.monotonic() + 120
-    while process.poll() is None and not list(out.rglob("result.json")) and time.monotonic() < until:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    first = out / "units/types/random/finetune/labels0.2/fold1-seed0/result.json"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        try:
+            until = time.monotonic() + 120
+            while process.poll() is None and not first.exists() and time.monotonic() < until:
+                time.sleep(0.02)
+        finally:
+            process.kill()
     done = {path: path.stat().st_mtime_ns for path in out.rglob("result.json")}
     assert 1 <= len(done) < 4
 

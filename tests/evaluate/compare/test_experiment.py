@@ -28,7 +28,7 @@ from napari_dama.evaluate.compare.units import all_units
         ({"methods": [{"name": "rule", "init": "random"}]}, "rule is the name of a baseline"),
         ({"methods": [{"name": "a", "init": "x"}] * 2}, "methods names a twice"),
         ({"methods": [{"name": "a", "method": "simclr9"}]}, "method a: method: .*, got 'simclr9'"),
-        ({"methods": [{"name": "a", "method": "mae", "set": {"mask": 1}}]}, "method a: mask: Extra"),
+        ({"methods": [{"name": "a", "method": "mae", "set": {"masking": 1}}]}, "method a: masking: Extra"),
         ({"finetune": {"lr": "quick"}}, "method dama, finetune: lr: .*got 'quick'"),
         ({"linear_probe": {"learning": 1}}, "method dama, linear-probe: learning: Extra"),
         ({"pretrain": {"seed": 3}}, "pretrain: seed is decided by the experiment"),

@@ -166,7 +166,9 @@ class Bench:
         if self._measures is None and file.is_file():
             self._measures = pd.read_parquet(file)
         if self._measures is None:
-            self._measures = measure_crops(self.store, stop=stop)
+            self._measures = measure_crops(
+                self.store, nuclear=self.experiment.pretrain.get("nuclear"), stop=stop
+            )
             with replacing(file, overwrite=True) as part:
                 self._measures.to_parquet(part, index=False)
         return self._measures
