@@ -29,6 +29,7 @@ COMMANDS = (
         "evaluate segments",
         "evaluate types",
         "evaluate pictures",
+        "evaluate compare",
         "models list",
         "models info",
         "models import",

@@ -18,6 +18,7 @@ _LAZY = {
     "reconstruct": "napari_dama.predict.explain",
     "pretrain": "napari_dama.training.pretrain",
     "finetune": "napari_dama.training.finetune",
+    "compare": "napari_dama.evaluate.compare",
     "load_model": "napari_dama.models.shelf",
 }
 

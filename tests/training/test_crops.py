@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import StoreError
+from napari_dama.errors import SettingsError, StoreError
 from napari_dama.slides.intensity import IntensityStats, normalise
-from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from napari_dama.training.crops import CropBatches, rows_of_step, split_rows, with_label_share
 from training.conftest import write_store
 
 CPU = torch.device("cpu")
@@ -113,3 +113,48 @@ def test_the_gap_is_a_crop_on_the_slide_whatever_its_pixel_size(tmp_path: Path) 
     split = split_rows(store, share=0.3, seed=0)
     x = table["x_um"].to_numpy()
     assert x[split.validation].min() - x[split.train].max() > store.crop_um
+
+
+def test_named_groups_are_held_out_and_those_for_tests_are_on_no_side(tmp_path: Path) -> None:
+    store = CropStore.open(write_store(tmp_path / "store", groups=5, per_group=8))
+    split = split_rows(
+        store, share=0.2, seed=0, validation_groups=["field1", "field3"], test_groups=["field0"]
+    )
+    assert set(store.groups[split.validation]) == {"field1", "field3"}
+    assert set(store.groups[split.train]) == {"field2", "field4"}
+    assert "1 kept back for tests" in split.note
+    drawn = split_rows(store, share=0.5, seed=0, test_groups=["field0", "field4"])
+    assert set(store.groups[[*drawn.train, *drawn.validation]]) == {"field1", "field2", "field3"}
+
+
+def test_groups_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    store = CropStore.open(write_store(tmp_path / "store", groups=3, per_group=4))
+    with pytest.raises(SettingsError, match="no group 'field9'; it has field0, field1, field2"):
+        split_rows(store, share=0.2, seed=0, test_groups=["field9"])
+    with pytest.raises(SettingsError, match="'field1' cannot be in validation_groups and test_groups"):
+        split_rows(store, share=0.2, seed=0, validation_groups=["field1"], test_groups=["field1"])
+    with pytest.raises(StoreError, match="0 and 0 cells; 3 kept back for tests"):
+        split_rows(store, share=0.2, seed=0, test_groups=["field0", "field1", "field2"])
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_share_of_labels_is_stratified_nested_and_leaves_every_class_one(tmp_path: Path, seed: int) -> None:
+    store = CropStore.open(write_store(tmp_path / "store", groups=4, per_group=40))
+    split = split_rows(store, share=0.25, seed=0)
+    targets = np.random.default_rng(1).choice(3, len(store), p=[0.7, 0.25, 0.05])
+    before: set[int] = set()
+    for share in (0.01, 0.1, 0.35, 1.0):
+        part = with_label_share(split, targets, share=share, seed=seed)
+        for kind in range(3):
+            n = sum(targets[row] == kind for row in split.train)
+            wanted = max(1, round(share * n)) if n else 0
+            assert sum(targets[row] == kind for row in part.train) == wanted
+        assert before <= set(part.train) <= set(split.train)
+        assert list(part.validation) == list(split.validation)
+        before = set(part.train)
+    again = with_label_share(split, targets, share=0.1, seed=seed)
+    assert list(again.train) == list(with_label_share(split, targets, share=0.1, seed=seed).train)
+    renumbered = with_label_share(split, 2 - targets, share=0.1, seed=seed)
+    assert list(again.train) == list(renumbered.train)
+    other = with_label_share(split, targets, share=0.1, seed=seed + 1)
+    assert list(again.train) != list(other.train)

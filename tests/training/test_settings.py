@@ -99,3 +99,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str | None, says: 
 def test_decoder_follows_size_and_what_is_set() -> None:
     assert PretrainSettings(**BASE, size="base").decoder() == (8, 512, 16)
     assert PretrainSettings(**BASE, decoder_depth=2).decoder() == (2, 128, 4)
+
+
+def test_splits_and_shares_of_labels_are_refused_where_they_mean_nothing() -> None:
+    for wrong in ({"test_groups": ["a"]}, {"validation_groups": ["a"]}, {"label_share": 0.5}):
+        with pytest.raises(SettingsError, match="are for crop stores"):
+            checked(FinetuneSettings, FINE | {"task": "segments"} | wrong, where="here")

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import Annotated
 
 import typer
 
-from napari_dama.cli.console import GreedyCommand, Json, Overwrite, PixelUm, print_facts, print_json
-from napari_dama.errors import SettingsError
+from napari_dama.cli.console import (
+    GreedyCommand,
+    Json,
+    Overwrite,
+    PixelUm,
+    Reporter,
+    print_facts,
+    print_json,
+    print_table,
+    stop_on_interrupt,
+)
+from napari_dama.errors import DamaError, SettingsError
 
-evaluate = typer.Typer(no_args_is_help=True, help="Compare results with truth: segments, types, pictures.")
+evaluate = typer.Typer(
+    no_args_is_help=True, help="Compare results with truth: segments, types, pictures; and methods."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -145,6 +158,60 @@ def types(
     else:
         for line in scores.describe():
             typer.echo(line)
+
+
+@evaluate.command()
+def compare(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file (YAML).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for units, tables, tests and plot.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the experiment in that folder.")
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods over folds, label fractions and seeds: tables, paired tests, label-efficiency plot.
+
+    Ctrl-C keeps what is finished; --resume goes on. A unit that fails is reported at the end, and the others go on.
+
+    For example:
+
+      napari-dama evaluate compare study.yaml -o study
+
+      napari-dama evaluate compare study.yaml -o study --resume
+    """
+    from napari_dama.evaluate.compare import CompareProgress, Experiment
+    from napari_dama.evaluate.compare import compare as run
+
+    if resume and overwrite:
+        raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
+    plan = Experiment.from_file(experiment)
+    with Reporter() as reporter, stop_on_interrupt() as stop:
+
+        def tell(now: CompareProgress) -> None:
+            step = f"step {now.step}/{now.steps}, {now.images_per_s:.0f} images/s" if now.step else ""
+            reporter.show("units", now.done, now.units, now.unit, step, left_s=now.eta_s)
+
+        found = run(plan, out, resume=resume, overwrite=overwrite, progress=tell, stop=stop)
+    facts = {"out": str(out), "units": len(found.results), "failed": found.failed}
+    if as_json:
+        rows = {
+            name: json.loads(getattr(found, name).to_json(orient="records")) for name in ("table", "tests")
+        }
+        print_json({**facts, **rows})
+    else:
+        main = found.table[found.table["metric"] == "balanced_accuracy"] if len(found.table) else found.table
+        shown = [
+            name for name in main if name not in ("metric", "ci95") and not str(name).startswith("fold_")
+        ]
+        print_table(json.loads(main[shown].to_json(orient="records")))
+        print_facts({"balanced accuracy": "the table above", "more": f"{out}/README.md"})
+    if found.failed:
+        first, why = next(iter(found.failed.items()))
+        raise DamaError(
+            f"{len(found.failed)} of {len(found.results)} units failed, the first {first}: {why}; the others are compared "
+            f"in {out}, and --resume tries again what failed"
+        )
 
 
 def export(

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from napari_dama.cells.augment import NO_VARIATION, Variation, prepare
-from napari_dama.errors import StoreError
+from napari_dama.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_dama.cells.store import CropStore
+    from napari_dama.training.settings import RunSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +30,59 @@ class Split:
     note: str
 
 
-def split_rows(store: CropStore, *, share: float, seed: int, rows: NDArray[np.int64] | None = None) -> Split:
+def split_rows(
+    store: CropStore,
+    *,
+    share: float,
+    seed: int,
+    rows: NDArray[np.int64] | None = None,
+    validation_groups: Sequence[str] | None = None,
+    test_groups: Sequence[str] = (),
+) -> Split:
     """Part rows so that no field of view is on both sides.
 
     A store of one field is parted in space, by bands along its longer side with a gap of one crop between them.
+
+    Parameters
+    ----------
+    store
+        Where the rows are from.
+    share
+        Part of the fields that is drawn for validation, where ``validation_groups`` does not name them.
+    seed
+        Of that draw.
+    rows
+        Those to part; all by default.
+    validation_groups
+        Groups of the store that make up the validation side.
+    test_groups
+        Groups of the store that are on neither side.
 
     Raises
     ------
     StoreError
         If fewer than two cells remain on a side.
+    SettingsError
+        If the store has no such group, or a group is to be in validation and test.
     """
     rows = np.arange(len(store)) if rows is None else rows
+    _check_groups(store, validation_groups or (), test_groups)
+    kept_back = f"; {len(test_groups)} kept back for tests" if test_groups else ""
+    rows = rows[~np.isin(store.groups[rows], list(test_groups))]
     groups = store.groups[rows]
     names = np.unique(groups)
-    if len(names) > 1:
+    if validation_groups is not None:
+        inside = np.isin(groups, list(validation_groups))
+        note = f"{len(set(validation_groups))} of {len(names)} fields of view held out, as was asked for"
+        split = Split(rows[~inside], rows[inside], note + kept_back)
+    elif len(names) > 1:
         order = np.random.default_rng(seed).permutation(len(names))
         held = set(names[order[: min(max(1, round(share * len(names))), len(names) - 1)]])
         inside = np.array([group in held for group in groups])
-        split = Split(rows[~inside], rows[inside], f"{len(held)} of {len(names)} fields of view held out")
+        note = f"{len(held)} of {len(names)} fields of view held out"
+        split = Split(rows[~inside], rows[inside], note + kept_back)
+    elif len(rows) == 0:
+        split = Split(rows, rows, "no cell")
     else:
         table = store.table.iloc[rows]
         in_um = bool(table[["y_um", "x_um"]].notna().all(axis=None))
@@ -56,14 +94,67 @@ def split_rows(store: CropStore, *, share: float, seed: int, rows: NDArray[np.in
         split = Split(
             rows[along < cut - gap / 2],
             rows[along > cut + gap / 2],
-            "one field of view only: its far end is held out, with a gap of one crop",
+            "one field of view only: its far end is held out, with a gap of one crop" + kept_back,
         )
     if min(len(split.train), len(split.validation)) < 2:
         raise StoreError(
             f"{store.path} cannot be parted into training and validation: {len(split.train)} and "
-            f"{len(split.validation)} cells; add slides, or change validation_share"
+            f"{len(split.validation)} cells{kept_back}; add slides, or change validation_share"
         )
     return split
+
+
+def split_of(store: CropStore, settings: RunSettings, *, rows: NDArray[np.int64] | None = None) -> Split:
+    """The split that a run's settings ask for; raises as `split_rows`."""
+    return split_rows(
+        store,
+        share=settings.validation_share,
+        seed=settings.seed,
+        rows=rows,
+        validation_groups=settings.validation_groups,
+        test_groups=settings.test_groups,
+    )
+
+
+def with_label_share(split: Split, targets: NDArray[np.int64], *, share: float, seed: int) -> Split:
+    """The split with labels of a part of its training cells only.
+
+    Of each class ``round(share * n)`` of its ``n`` training cells stay, and at least one; a class without a training cell
+    has none at any share. The choice follows from ``seed`` and the cells alone, and a smaller share is a part of a
+    larger one. Validation cells stay all.
+
+    Parameters
+    ----------
+    split
+        Rows for training and validation.
+    targets
+        Class (N,) of every row of the store.
+    share
+        Above 0, up to 1.
+    seed
+        Of the choice.
+    """
+    if share >= 1:
+        return split
+    rank = np.random.default_rng(seed).permutation(len(targets))  # of rows, whatever number a class has
+    kept = [np.zeros(0, np.int64)]
+    for kind in np.unique(targets[split.train]):
+        own = split.train[targets[split.train] == kind]
+        kept.append(own[np.argsort(rank[own])][: max(1, round(share * len(own)))])
+    train = np.sort(np.concatenate(kept))
+    note = f"{split.note}; labels of {len(train)} of {len(split.train)} training cells"
+    return Split(train, split.validation, note)
+
+
+def _check_groups(store: CropStore, validation: Sequence[str], test: Sequence[str]) -> None:
+    known = set(store.groups)
+    strange = sorted((set(validation) | set(test)) - known)
+    if strange:
+        some = ", ".join(sorted(known)[:8]) + (", ..." if len(known) > 8 else "")
+        raise SettingsError(f"{store.path} has no group {strange[0]!r}; it has {some}")
+    both = sorted(set(validation) & set(test))
+    if both:
+        raise SettingsError(f"group {both[0]!r} cannot be in validation_groups and test_groups at once")
 
 
 class CropBatches:

@@ -18,7 +18,7 @@ from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
-from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
@@ -47,7 +47,7 @@ class PretrainTask:
         self.module: nn.Module = self.method
         if settings.init != "random":
             _start_from(self.method, settings.init, store)
-        self.split = split_rows(store, share=settings.validation_share, seed=settings.seed)
+        self.split = split_of(store, settings)
         self.samples = len(self.split.train)
         nuclear = tuple(self.card.nuclear)
         self.batches = CropBatches(store, nuclear=nuclear, image_px=self.card.image_px, device=device)

@@ -20,7 +20,9 @@ class RunSettings(BaseModel):
     """What pretraining and fine-tuning share.
 
     ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
-    capped by ``max_steps`` whatever ``epochs`` says.
+    capped by ``max_steps`` whatever ``epochs`` says. Of a crop store, the groups (fields of view) in ``test_groups`` are
+    never seen, neither by the weights nor by the choice among checkpoints; ``validation_groups`` are held out to choose by,
+    in place of a draw of ``validation_share``.
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
@@ -44,6 +46,8 @@ class RunSettings(BaseModel):
     log_every: int = Field(10, ge=1)
     validate_every: int = Field(500, ge=1)
     validation_share: float = Field(0.15, gt=0, lt=0.9)
+    validation_groups: list[str] | None = None
+    test_groups: list[str] = []
     threads: int | None = Field(None, ge=1)
     name: str | None = None
 
@@ -236,6 +240,8 @@ class FinetuneSettings(RunSettings):
     detections: int = Field(1000, ge=1, le=100_000)  # mask-rcnn: most cells of an image of 640 x 640 px
     anchors_px: Anchors = ANCHORS
     classes: list[str] | Literal["found", "parent"] | None = None
+    label_share: float = Field(1.0, gt=0, le=1)  # types: of each class's training cells
+    label_seed: int = Field(0, ge=0, lt=2**31)
 
     @property
     def augmented(self) -> bool:
@@ -260,6 +266,15 @@ class FinetuneSettings(RunSettings):
             raise ValueError("mode linear-probe is for task types; for segments take mode=frozen")
         if self.mode == "linear-probe" and self.batch_size < 2:
             raise ValueError("mode linear-probe has a batch norm and needs a batch_size of at least 2, got 1")
+        return self
+
+    @model_validator(mode="after")
+    def _splits_of_stores_only(self) -> Self:
+        if self.task == "segments" and (self.validation_groups or self.test_groups or self.label_share < 1):
+            raise ValueError(
+                "validation_groups, test_groups and label_share are for crop stores (task types); for segments, give "
+                "the folders to train on"
+            )
         return self
 
 

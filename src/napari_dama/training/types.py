@@ -18,7 +18,7 @@ from napari_dama.models.shelf import load_card
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
 from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
-from napari_dama.training.crops import CropBatches, rows_of_step, split_rows
+from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with_label_share
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
@@ -75,8 +75,10 @@ class TypeTask:
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
         known = np.flatnonzero(self.targets >= 0)
-        split = split_rows(self.store, share=settings.validation_share, seed=settings.seed, rows=known)
-        self.split, lone = keep_lone(split, self.targets)
+        whole, lone = keep_lone(split_of(self.store, settings, rows=known), self.targets)
+        self.split = with_label_share(
+            whole, self.targets, share=settings.label_share, seed=settings.label_seed
+        )
         self.samples = len(self.split.train)
         targets = self.targets[self.split.train]
         counts = np.bincount(targets, minlength=len(self.classes))
