@@ -162,12 +162,12 @@ def assemble(work: Path, out: Path) -> None:
         own = model.card.architecture.model_dump(include=SHAPES[task])
         shape.update(own)
         if task == "reconstruct":
-            statistics = model.card.statistics
+            statistics, moments = model.card.statistics, model.card.moments
     card = brain_card(DEFAULT_MODEL)
     card.version = "1"
     card.summary = "DAMA-pretrained ViT-tiny for seven-marker brain tissue: cell outlines, five cell types, reconstructions."
     card.architecture = Architecture.model_validate(shape)
-    card.statistics = statistics
+    card.statistics, card.moments = statistics, moments
     card.metrics = {"on_validation_slides": metrics}
     store = CropStore.open(work / "crops_all")
     simulated = [slide.name for slide in store.slides if slide.name.startswith("sim_")]

@@ -68,7 +68,9 @@ class Card(BaseModel):
     """Everything that a model's user must know, and that the code needs to run it.
 
     ``pixel_um`` is the size of a pixel of the network's input; ``crop_um`` the width of a cell's crop, which fills
-    ``image_px`` pixels. ``statistics`` holds, per marker, the typical background and bright level of the training slides.
+    ``image_px`` pixels. ``moments`` says over which channels a patch was normalised for its reconstruction: all of the panel
+    (models made before this field was), or those that the slide has. ``statistics`` holds, per marker, the typical
+    background and bright level of the training slides.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -81,6 +83,7 @@ class Card(BaseModel):
     panel: list[str] = Field(min_length=1)
     nuclear: list[str]
     pixel_um: float = Field(32.5 / 128, gt=0.01, lt=50)
+    moments: Literal["all", "present"] = "all"
     crop_um: float = Field(32.5, gt=1, lt=1000)
     image_px: int = Field(128, ge=32, le=1024)
     patch_px: int = Field(16, ge=4, le=64)

@@ -18,8 +18,8 @@ from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.nets.autoencoder import (
     DecoderSpec,
     MaskedAutoencoder,
-    patch_error,
     patch_moments,
+    target_error,
     unpatchify,
 )
 from napari_dama.nets.classifier import TypeClassifier
@@ -188,12 +188,14 @@ class Model:
         generator = torch.Generator().manual_seed(seed)
         present = x.flatten(2).amax(dim=2) > 0  # (N, C)
         patches = patchify(x, encoder.patch_px)
-        mean, spread = patch_moments(patches, present.float())
+        weight = present.float()
+        mean, spread = patch_moments(patches, weight if self.card.moments == "present" else None)
+        target = (patches - mean) / spread
 
         def view(hidden: Tensor) -> tuple[Tensor, Tensor]:
             with torch.inference_mode(), self._autocast():
                 prediction = part(x, hidden.to(self.device)).prediction.float()
-            error = patch_error(prediction, patches, normalise=True, weight=present.float())
+            error = target_error(prediction, target, weight=weight)
             image = unpatchify(prediction * spread + mean, encoder.patch_px, encoder.channels)
             return error.cpu(), (image * present[..., None, None]).cpu()
 

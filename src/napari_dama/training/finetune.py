@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from napari_dama.errors import DamaError, ModelError
+from napari_dama.errors import DamaError, ModelError, SettingsError
 from napari_dama.models.build import brain_card, new_model, panel_card, save_model
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
@@ -44,8 +44,14 @@ def starting_model(
         if markers is not None and list(markers) != card.panel:
             card = panel_card(card.name, markers)
             card.tasks, card.architecture.size = [settings.task], settings.size
+        if settings.image_px is not None:
+            card.image_px, card.pixel_um = settings.image_px, card.crop_um / settings.image_px
     else:
         card = parent.card.model_copy(deep=True)
+        if settings.image_px not in (None, card.image_px):
+            raise SettingsError(
+                f"image_px is {settings.image_px}, {settings.init} takes {card.image_px} px; leave image_px out"
+            )
         if settings.task == "segments" and not card.nuclear:
             raise ModelError(
                 f"{settings.init} knows no nuclear marker among {', '.join(card.panel)}, which segments need; "

@@ -128,6 +128,7 @@ class PretrainTask:
         card.pixel_um = store.crop_um / card.image_px
         card.parent = None if settings.init == "random" else settings.init
         card.statistics = typical_statistics(store)
+        card.moments = "present"
         card.training = training_facts(settings, store)
         return card
 

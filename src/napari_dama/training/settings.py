@@ -233,6 +233,7 @@ class FinetuneSettings(RunSettings):
     freeze_encoder: bool = False
     pool: Literal["mean", "centre"] = "centre"
     zoom: float = Field(1.5625, ge=1, le=4)  # types: the central 64 of 100 px
+    image_px: int | None = Field(None, ge=32, le=1024)  # with init=random; otherwise the parent's
     tile_px: int = Field(256, ge=128)
     use_pixels: bool = True
     use_tokens: bool = True
