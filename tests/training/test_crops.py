@@ -158,3 +158,39 @@ def test_a_share_of_labels_is_stratified_nested_and_leaves_every_class_one(tmp_p
     assert list(again.train) == list(renumbered.train)
     other = with_label_share(split, targets, share=0.1, seed=seed + 1)
     assert list(again.train) != list(other.train)
+
+
+def test_crops_on_the_device_are_those_of_the_store(store_path: Path) -> None:
+    from napari_dama.training.crops import _as_signed
+
+    store = CropStore.open(store_path)
+    batches = CropBatches(store, nuclear=("DAPI",), image_px=32, device=CPU)
+    bright = np.array(store.crops)
+    bright[0] = np.iinfo(bright.dtype).max  # beyond what a signed number of as many bits holds
+    batches.crops = bright
+    rows = np.array([3, 0, 3])
+    plain, _ = batches.batch(rows)
+    batches.resident = _as_signed(bright)
+    moved, _ = batches.batch(rows)
+    assert torch.equal(plain, moved)
+    assert torch.equal(batches.raw(rows).to(torch.int64), torch.from_numpy(bright[rows].astype(np.int64)))
+
+
+def test_a_store_beyond_memory_is_read_ahead(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_dama.training.crops.MEMORY_BYTES", 0)
+    store = CropStore.open(store_path)
+    batches = CropBatches(store, nuclear=("DAPI",), image_px=32, device=CPU)
+    assert isinstance(batches.crops, np.memmap)
+    read: list[list[int]] = []
+    plain = batches._read
+
+    def noted(rows: np.ndarray) -> torch.Tensor:
+        read.append(rows.tolist())
+        return plain(rows)
+
+    batches._read = noted  # type: ignore[method-assign]
+    coming, other = np.array([5, 1]), np.array([2, 2])
+    batches.expect(coming)
+    assert torch.equal(batches.raw(other), plain(other))  # what was not expected is read all the same
+    assert torch.equal(batches.raw(coming), plain(coming))
+    assert sorted(read) == [[2, 2], [5, 1]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
     from napari_dama.cells.store import CropStore
     from napari_dama.training.settings import RunSettings
+
+
+MEMORY_BYTES: Final = 4e9
+"""A store smaller than this is read into memory once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,11 @@ def _check_groups(store: CropStore, validation: Sequence[str], test: Sequence[st
 
 
 class CropBatches:
-    """Network input from rows of a store, normalised and varied on the device."""
+    """Network input from rows of a store, normalised and varied on the device.
+
+    Crops keep their whole numbers until they are there. Those of a store that fits are moved to the device once; of others
+    the next batch is read by a thread while the network works on this one (`expect`).
+    """
 
     def __init__(
         self, store: CropStore, *, nuclear: tuple[str, ...], image_px: int, device: torch.device
@@ -170,8 +180,13 @@ class CropBatches:
         self.present = torch.from_numpy(np.ascontiguousarray(store.present)).to(device)  # (S, C)
         self.nuclear = torch.tensor([marker in nuclear for marker in store.markers], device=device)
         self.crops = store.crops
-        if store.crops.nbytes < 4e9:
+        if store.crops.nbytes < MEMORY_BYTES:
             self.crops = np.array(store.crops)  # in memory: random reads from the disk would starve the loop
+        self.resident: Tensor | None = None  # all crops (N, C, P, P) on the device
+        if device.type == "cuda" and store.crops.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]:
+            self.resident = _as_signed(self.crops).to(device)
+        self._reader: ThreadPoolExecutor | None = None
+        self._coming: tuple[NDArray[np.int64], Future[Tensor]] | None = None
 
     def batch(
         self,
@@ -181,7 +196,7 @@ class CropBatches:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Input (N, C, image_px, image_px) and present markers (N, C) of some rows."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.crops[rows])).to(self.device)
+        pixels = self.raw(rows)
         slides = torch.from_numpy(self.store.slide_index[rows]).to(self.device)
         stats = self.stats[slides]
         return prepare(
@@ -194,6 +209,41 @@ class CropBatches:
             how=how,
             generator=generator,
         )
+
+    def raw(self, rows: NDArray[np.int64]) -> Tensor:
+        """Pixels (N, C, P, P) of some rows as they are stored, on the device."""
+        if self.resident is not None:
+            taken = self.resident.index_select(0, torch.from_numpy(rows).to(self.device))
+            return taken.view(torch.uint16) if self.crops.dtype == np.uint16 else taken
+        if self._coming is not None and np.array_equal(self._coming[0], rows):
+            return self._coming[1].result().to(self.device, non_blocking=True)
+        return self._read(rows).to(self.device, non_blocking=True)
+
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Read rows that `raw` is asked for next, in a thread; without effect where there is nothing to wait for."""
+        in_memory = not isinstance(self.crops, np.memmap)
+        if self.resident is not None or (in_memory and self.device.type == "cpu"):
+            return
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="dama-crops")
+        self._coming = rows, self._reader.submit(self._read, rows)
+
+    def _read(self, rows: NDArray[np.int64]) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(self.crops[rows]))
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+
+def _as_signed(crops: NDArray[Any]) -> Tensor:
+    """Crops as a tensor of a type that can be indexed on every device: 16-bit numbers are taken for signed ones."""
+    return torch.from_numpy(crops.view(np.int16) if crops.dtype == np.uint16 else crops)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Order of an epoch, drawn once and not at each of its steps."""
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    order.flags.writeable = False
+    return order
 
 
 def rows_of_step(
@@ -213,5 +263,5 @@ def rows_of_step(
         return rng.choice(rows, batch_size, p=weights)
     per_epoch = max(1, len(rows) // batch_size)
     epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(len(rows))
+    order = _order(seed, epoch, len(rows))
     return rows[order[place * batch_size : (place + 1) * batch_size]]

@@ -54,10 +54,14 @@ class PretrainTask:
 
     def loss(self, step: int, generator: torch.Generator) -> Losses:
         """Losses of one step's batch."""
-        rows = rows_of_step(
+        losses = self._losses(self._rows(step), VARIATION, generator)
+        self.batches.expect(self._rows(step + 1))  # the device is still at work on this one
+        return losses
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        return rows_of_step(
             self.split.train, step, batch_size=self.settings.batch_size, seed=self.settings.seed
         )
-        return self._losses(rows, VARIATION, generator)
 
     def after_step(self, progress: float) -> None:
         """Let a teacher follow."""
