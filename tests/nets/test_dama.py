@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_dama.nets.autoencoder import DecoderSpec, hidden_mean, patch_error
+from napari_dama.nets.autoencoder import DecoderSpec, hidden_mean, patch_error, patch_moments
 from napari_dama.nets.dama import (
     Dama,
     DamaSpec,
@@ -150,6 +150,37 @@ def test_losses_follow_step_by_step_from_the_method() -> None:
     wanted = (hidden_mean(error_1, one), hidden_mean(error_2, other), regression)
     for name, value in zip(PARTS, wanted, strict=True):
         assert float(got.parts[name].detach()) == pytest.approx(float(value), rel=1e-3), name
+
+
+@pytest.mark.parametrize(("rule", "noise_is_shown"), [("normalised", False), ("intensity", True)])
+def test_flat_noise_counts_as_hard_only_where_patches_are_normalised(
+    rule: str, noise_is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patch of faint noise cannot be foreseen: by normalised error it is hardest, by intensity it is easiest."""
+    noise = torch.randn(2, 3, 64, 64, generator=generator(3))
+    stripes = (torch.arange(64).view(1, 1, 64, 1) % 16 < 8).float().expand(2, 3, 64, 32)
+    x = torch.cat([1e-3 * noise[..., :32], stripes + 0.05 * noise[..., 32:]], dim=3)
+    faint = torch.tensor([[True, True, False, False]] * 4).flatten()
+    patches = patchify(x, 16)
+    mean, std = patch_moments(patches)
+    foreseen = torch.where(
+        faint[None, :, None], 0.0, 0.9 * (patches - mean) / std
+    )  # stripes, and nothing else
+    net = method(mask_error=rule).eval()
+    monkeypatch.setattr(net.network_1, "_decode", lambda features, places, tokens: foreseen)
+    masks: list[Tensor] = []
+    plain = net._second_mask
+
+    def noted(one: Tensor, error: Tensor, source: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        found = plain(one, error, source)
+        masks.append(one & ~found[0])  # hidden at first, then shown
+        return found
+
+    monkeypatch.setattr(net, "_second_mask", noted)
+    net(x, generator=generator(1))
+    assert masks[0].any()
+    assert (masks[0] & faint).any() == noise_is_shown
+    assert (masks[0] & ~faint).any() == (not noise_is_shown)
 
 
 def gradients(net: Dama, loss: Tensor) -> dict[str, float]:

@@ -29,6 +29,7 @@ from napari_dama.nets.autoencoder import (
     MaskedAutoencoder,
     View,
     hidden_mean,
+    patch_moments,
     patch_targets,
     target_error,
 )
@@ -50,6 +51,7 @@ Pairing = Literal["aligned", "published", "pooled"]
 RISING: Final = Momentum(0.99, "cosine")
 SecondMask = Literal["adaptive", "random", "published"]
 SecondNetwork = Literal["own", "shared", "ema"]
+MaskError = Literal["normalised", "intensity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class DamaSpec:
 
     ``second_mask="published"`` repeats the published code's defect (see `napari_dama.nets.masking.published_mask`) and is
     there for comparison only: nearly all patches count as visible, so the second loss rests on a handful of patches.
+
+    ``mask_error`` says what the adaptive mask takes for hard. The published code ranks patches by their error after each
+    was normalised by itself, where a patch of bare background is noise of spread 1, which nothing can foresee: the flattest
+    patches come out hardest (docs/science.md measures it), so that view 2 is shown the structure and asked for the noise.
+    ``intensity`` multiplies the error by the patch's own variance, that is, ranks by what is wrong in the picture.
     """
 
     mask_ratio: float = 0.8
@@ -68,6 +75,7 @@ class DamaSpec:
     normalise_patches: bool = True
     pairing: Pairing = "aligned"
     second_mask: SecondMask = "adaptive"
+    mask_error: MaskError = "normalised"
     second_network: SecondNetwork = "own"
     momentum: Momentum = RISING  # of second_network="ema"
 
@@ -196,15 +204,17 @@ class Dama(Method):
         """
         spec, encoder = self.spec, self.network_1.encoder.spec
         weight = None if present is None else present.float()
-        target = patch_targets(
-            patchify(x, encoder.patch_px), normalise=spec.normalise_patches, weight=weight
-        )  # (N, L, P)
+        patches = patchify(x, encoder.patch_px)  # (N, L, P)
+        target = patch_targets(patches, normalise=spec.normalise_patches, weight=weight)
         mask_1 = random_mask(
             len(x), encoder.tokens, mask_ratio=spec.mask_ratio, generator=generator, device=x.device
         )
         view_1: View = self.network_1(x, mask_1)
         error_1 = target_error(view_1.prediction, target, weight=weight)
-        mask_2, scored_2 = self._second_mask(mask_1, error_1, generator)
+        ranked_by = error_1.detach()
+        if spec.mask_error == "intensity" and spec.normalise_patches:
+            ranked_by = ranked_by * patch_moments(patches, weight)[1][..., 0].square()
+        mask_2, scored_2 = self._second_mask(mask_1, ranked_by, generator)
         learns = spec.second_network != "ema"
         second = self.network_1 if self.network_2 is None else self.network_2
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):

@@ -62,6 +62,7 @@ def dama_spec(settings: PretrainSettings, encoder: EncoderSpec, momentum: Moment
         alpha=alpha,
         normalise_patches=settings.normalise_patches,
         pairing=settings.pairing,
+        mask_error=settings.mask_error,
         second_mask="random" if settings.method == "dama-random" else settings.mask,
         second_network=settings.second_network,
         momentum=momentum,

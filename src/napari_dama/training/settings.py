@@ -122,8 +122,9 @@ class PretrainSettings(RunSettings):
     What is not given takes the published value of the method. ``channels`` and ``nuclear`` follow from the store: the first
     may be set to insist on a number, the second to say which markers show nuclei. A teacher (data2vec, moco, or dama with
     ``second_network=ema``) keeps ``ema_momentum`` of its weights at each step, all along or rising to 1 as half a cosine.
-    ``mask=published`` repeats a defect of the published code and is there for comparison only. ``alpha=published`` is the
-    weight that gives the regression the balance of the published sum over batch and tokens.
+    ``mask=published`` repeats a defect of the published code and is there for comparison only. ``mask_error`` is what the
+    adaptive mask ranks patches by: the error of normalised patches, as published, or that in intensity.
+    ``alpha=published`` is the weight that gives the regression the balance of the published sum over batch and tokens.
     """
 
     crops: Path
@@ -135,6 +136,7 @@ class PretrainSettings(RunSettings):
     mask_ratio: float = Field(0.8, gt=0, lt=1)
     overlap_ratio: float = Field(0.5, ge=0, le=1)
     mask: Literal["adaptive", "published"] = "adaptive"
+    mask_error: Literal["normalised", "intensity"] = "normalised"
     last_blocks: int = Field(6, ge=1, le=12)  # every size has 12 blocks
     beta: float = Field(2.0, gt=0)
     alpha: float | Literal["published"] = 1.0
