@@ -75,9 +75,7 @@ def test_a_frozen_encoder_stays_in_evaluation_and_has_no_gradient() -> None:
 
 
 def test_the_linear_probe_is_maes(store_path: Path, teacher: Path, tmp_path: Path) -> None:
-    finetune(
-        typing(store_path, tmp_path / "job", init=str(teacher), mode="linear-probe", pool="centre", zoom=2)
-    )
+    finetune(typing(store_path, tmp_path / "job", init=str(teacher), mode="linear-probe", zoom=2))
     model = load_model(tmp_path / "job" / "model")
     shape = model.card.architecture
     assert (shape.pool, shape.type_zoom, shape.type_pixels, shape.type_norm) == ("mean", 1.0, False, "batch")
@@ -89,6 +87,15 @@ def test_the_linear_probe_is_maes(store_path: Path, teacher: Path, tmp_path: Pat
     scaled = (tokens - part.norm.running_mean) / (part.norm.running_var + 1e-6).sqrt()
     expected = (scaled @ part.head.weight.T + part.head.bias).softmax(1)
     assert torch.allclose(model.type_probabilities(x), expected, atol=1e-5)
+
+
+def test_a_probe_may_look_at_the_middle_as_well(store_path: Path, tmp_path: Path) -> None:
+    asked = typing(store_path, tmp_path / "job", mode="linear-probe", pool="centre", max_steps=1)
+    finetune(asked)
+    assert load_card(tmp_path / "job" / "model").architecture.pool == "centre"
+    again = type(asked).from_file(tmp_path / "job" / "job.yaml")
+    assert (again.pool, asked.pool) == ("centre", "centre")
+    assert typing(store_path, tmp_path / "x", mode="linear-probe").pool == "mean"
 
 
 def test_cached_features_are_those_of_the_network(store_path: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def starting_model(
     if settings.task == "types":
         card.classes, card.class_colours = classes, colours
         probe = settings.mode == "linear-probe"
-        card.architecture.pool = "mean" if probe else settings.pool
+        card.architecture.pool = settings.pool
         card.architecture.type_zoom = 1.0 if probe else settings.zoom
         card.architecture.type_pixels = settings.use_pixels and not probe
         card.architecture.type_norm = "batch" if probe else "layer"

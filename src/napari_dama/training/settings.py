@@ -208,9 +208,9 @@ class FinetuneSettings(RunSettings):
     """Supervised training of a typing or a segmentation head, with its encoder.
 
     ``mode`` says what learns: ``finetune`` the whole network, ``frozen`` our head on an encoder that stays as it is,
-    ``linear-probe`` (types only) one linear layer after a batch norm on mean-pooled tokens, as in MAE; that mode sets
-    ``pool``, ``zoom`` and ``use_pixels`` by itself. ``freeze_encoder`` is the older name of ``frozen``; both other modes
-    set it.
+    ``linear-probe`` (types only) one linear layer after a batch norm on mean-pooled tokens, as in MAE (or, with
+    ``pool=centre``, on those of the middle as well); that mode sets ``zoom`` and ``use_pixels`` by itself.
+    ``freeze_encoder`` is the older name of ``frozen``; both other modes set it.
 
     ``balance`` draws cells with a weight of 1 / sqrt(class size), in equal shares of each class (``uniform``), or every
     cell once per epoch (``none``). ``mixup``, ``cutmix`` (the alphas of their beta distributions), ``erasing`` (a share of
@@ -265,6 +265,8 @@ class FinetuneSettings(RunSettings):
     def _probe_of_types(self) -> Self:
         if self.mode != "finetune":
             object.__setattr__(self, "freeze_encoder", True)  # and it still counts as not given
+        if self.mode == "linear-probe" and "pool" not in self.model_fields_set:
+            object.__setattr__(self, "pool", "mean")
         if self.mode == "linear-probe" and self.task != "types":
             raise ValueError("mode linear-probe is for task types; for segments take mode=frozen")
         if self.mode == "linear-probe" and self.batch_size < 2:

@@ -89,7 +89,8 @@ def test_a_probe_is_a_frozen_encoder_and_a_method_may_have_its_own_recipe(tmp_pa
     dama, random = found.methods
     assert found.pretrain_settings(dama, out=tmp_path).pairing == "pooled"
     probe = found.finetune_settings(dama, "linear-probe", out=tmp_path, init="random")
-    assert (probe.freeze_encoder, probe.pool, probe.use_pixels, probe.zoom) == (True, "mean", False, 1.0)
+    assert (probe.mode, probe.freeze_encoder, probe.pool) == ("linear-probe", True, "mean")
+    assert probe.drop_path == 0.0
     assert (probe.lr, probe.weight_decay) == (0.5, 0.1)
     tuned = found.finetune_settings(random, "finetune", out=tmp_path, init="random")
     assert not tuned.freeze_encoder and (tuned.lr, tuned.weight_decay) == (0.05, 0.05)
