@@ -2,7 +2,7 @@
 
 Some processors multiply bfloat16 four times as fast as float32, others (AVX-512 without AMX) hardly faster or more
 slowly. And torch's fused attention in bfloat16 on a CPU takes several times as long as the plain product of matrices
-(`benchmarks/pretrain.py` measures it), so that there the plain one is used.
+(`benchmarks/attention.py` measures it), so that there the plain one is used.
 """
 
 from __future__ import annotations
