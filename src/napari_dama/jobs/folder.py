@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from napari_dama.errors import JobError
-from napari_dama.training.folder import STOP
+from napari_dama.training.folder import STOP, read_json
 from napari_dama.training.identity import ProcessId
 
 if TYPE_CHECKING:
@@ -319,15 +319,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def read_status(path: Path) -> dict[str, Any]:
     """What ``status.json`` holds; empty where it is missing or damaged."""
-    for _ in range(3):
-        try:
-            found = json.loads((path / "status.json").read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        except PermissionError:  # on Windows, while it is replaced
-            time.sleep(0.02)
-        except (OSError, ValueError):
-            break
-    return {}
+    return read_json(path / "status.json")
 
 
 def _settings(path: Path) -> dict[str, Any]:

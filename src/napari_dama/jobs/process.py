@@ -13,7 +13,7 @@ import yaml
 from napari_dama.errors import JobError, OutputError, SettingsError
 from napari_dama.jobs.folder import JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
-from napari_dama.training.folder import STOP, RunFolder, clear
+from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
@@ -54,8 +54,11 @@ def launch(
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
     try:
         process = _spawn(run.path, words)
-        run.status(state=state, **ProcessId.of(process.pid).facts(), **progress_of(run.path))
+        run.status(state=state, **ProcessId.of(process.pid).facts(), **reached(run.path))
         process.returncode = 0  # it is meant to outlive this one: no warning that it still runs
+    except BaseException as error:
+        run.failed(f"its process could not be started: {error}")
+        raise
     finally:
         run.close()  # the runner waits for this
     remember(run.path)
@@ -93,13 +96,15 @@ def resume(path: str | Path) -> JobView:
     Raises
     ------
     JobError
-        If it runs already, or is no job.
+        If it is at work or finished already, or no job.
     SettingsError
         If its ``job.yaml`` is no longer valid.
     """
     view = read_job(path)
     if view.going:
         raise JobError(f"{view.name} is {view.state} already (process {view.pid})")
+    if view.state == "finished":
+        raise JobError(f"{view.name} is finished: there is nothing to go on with")
     return start(read_settings(Path(path)), resume=True)
 
 
@@ -157,12 +162,6 @@ def with_whole_paths(settings: S) -> S:
     if settings.init != "random" and Path(settings.init).is_dir():
         changes["init"] = str(Path(settings.init).absolute())
     return settings.model_copy(update=changes)
-
-
-def progress_of(path: Path) -> dict[str, Any]:
-    """What a job that is taken up again had reached."""
-    status = read_status(path)
-    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
 
 
 def _spawn(path: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -16,7 +16,8 @@ from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.classes import head_of_parent
 from napari_dama.training.folder import RunFolder, opened
-from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
+from napari_dama.training.guards import memory_findings, report
+from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.pretrain import load_matching
 
 if TYPE_CHECKING:
@@ -152,8 +153,11 @@ def finetune(
 
     device = prepare_device(settings)
     with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
-        task: Task = TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+        task: TypeTask | SegmentTask = (
+            TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+        )
         run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
+        report(run, [*task.findings(), *memory_findings(task.module, device)])
         return run_training(
             task,
             settings,
