@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "starting", "running", "stopping", "stopped", "finished", "failed", "dead"]
 GOING: Final = ("waiting", "starting", "running", "stopping")
 """States in which a process works, or waits to work, on the folder."""
+ENDED: Final = ("stopped", "finished", "failed")
 SILENT_S: Final = 60.0
 """A job of another machine without a heartbeat for so long counts as dead."""
 TAIL_BYTES: Final = 256 * 1024
@@ -163,7 +164,7 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
 
 def _state(path: Path, status: Mapping[str, Any]) -> State:
     said = status.get("state")
-    if said in ("stopped", "finished", "failed"):
+    if said in ENDED:
         return cast("State", said)
     if said not in get_args(State) or not process_lives(status):
         return "dead"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from napari_dama.errors import JobError, OutputError, SettingsError
-from napari_dama.jobs.folder import JobView, process_lives, read_job, read_status
+from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
 from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 S = TypeVar("S", bound=RunSettings)
+ENDING_S = 10.0
+"""A process that has said its last word may hold the folder for another moment."""
 KINDS: dict[str, type[RunSettings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
 
 
@@ -51,7 +53,8 @@ def launch(
 ) -> JobView:
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     settings = with_whole_paths(settings)
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    ending = read_status(settings.out).get("state") in ENDED
+    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite, wait_s=ENDING_S if ending else 0)
     try:
         process = _spawn(run.path, words)
         run.status(state=state, **ProcessId.of(process.pid).facts(), **reached(run.path))
@@ -120,7 +123,7 @@ def delete(path: str | Path) -> None:
     view = read_job(path)
     if view.going:
         raise JobError(f"{view.name} is {view.state} (process {view.pid}): stop it first")
-    lock = FolderLock(path)
+    lock = FolderLock(path, wait_s=ENDING_S)
     try:
         clear(path)
     finally:
