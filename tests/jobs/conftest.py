@@ -49,8 +49,8 @@ def ended(path: Path) -> JobView:
 def settings(store_path: Path, tmp_path: Path) -> Settings:
     """Settings of a pretraining that takes hundredths of a second per step."""
 
-    def make(name: str = "job", **changes: Any) -> PretrainSettings:
-        usual = {"crops": store_path, "out": tmp_path / name, "max_steps": 5}
+    def make(folder: str = "job", **changes: Any) -> PretrainSettings:
+        usual = {"crops": store_path, "out": tmp_path / folder, "max_steps": 5}
         return PretrainSettings(**(TINY | usual | changes))
 
     return make

@@ -91,7 +91,8 @@ def test_a_dead_process_holds_nothing(other: ProcessId, monkeypatch: pytest.Monk
 def test_what_runs_without_waiting_is_waited_for() -> None:
     place("a").claim()
     assert place("b", since=1).claim(wait=False) == ""
-    assert "used by a (process" in place("c", since=2).claim()
+    me = os.getpid()
+    assert place("c", since=2).claim() == f"cpu is used by a (process {me}), b (process {me})"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"job": 3}', '{"job": "x", "device": "cpu"}'])

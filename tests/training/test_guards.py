@@ -288,7 +288,8 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(batch: int, parts: int)
         steps = Accumulator(batch, parts=pieces, note=told.append)
         found = steps.step(net.zero_grad, loss, lambda value: value.backward())
         assert told == []
-        return net.weight.grad.clone(), float(found.total), float(found.parts["half"])  # type: ignore[union-attr]
+        total, half = found.total.detach(), found.parts["half"].detach()
+        return net.weight.grad.clone(), float(total), float(half)  # type: ignore[union-attr]
 
     whole, pieces = gradient(1), gradient(parts)
     assert torch.allclose(whole[0], pieces[0], atol=1e-6)

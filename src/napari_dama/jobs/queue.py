@@ -227,7 +227,7 @@ def device_key(device: str) -> str:
 def _explained(ticket: Ticket, others: list[Ticket]) -> Ticket:
     """The ticket with what it waits for; nothing where it may go."""
     rivals = [other for other in others if other.job != ticket.job and ticket.meets(other)]
-    running = [other for other in rivals if other.state == "running"]
+    running = sorted((other for other in rivals if other.state == "running"), key=lambda t: t.since)
     ahead = [other for other in rivals if other.state == "waiting" and other.place < ticket.place]
     parts = []
     if running:
