@@ -26,7 +26,7 @@ TINY = {
         "validate_every": 1000,
     },
     **{"decoder_depth": 1, "decoder_width": 16, "decoder_heads": 1},
-    **{"device": "cpu", "threads": 1, "precision": "float32"},
+    **{"device": "cpu", "threads": 1, "precision": "float32", "epochs": 100_000},
 }
 Settings = Callable[..., PretrainSettings]
 

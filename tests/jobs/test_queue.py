@@ -15,7 +15,8 @@ from jobs.conftest import Settings, ended, until
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.folder import read_job
 from napari_dama.jobs.process import request_stop
-from napari_dama.jobs.queue import Place, cancel, device_key, enqueue, list_queue, set_priority
+from napari_dama.jobs.queue import cancel, enqueue, list_queue, set_priority
+from napari_dama.jobs.tickets import Place, device_key
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.identity import ProcessId
 

@@ -236,6 +236,7 @@ def _run(
     if apart.detach or apart.queue:
         facts: dict[str, Any] = _detach(settings, apart, resume=resume, overwrite=overwrite)
     else:
+        _remember(settings.out)
         with Reporter() as reporter, stop_on_interrupt() as stop:
 
             def tell(now: Any) -> None:
@@ -249,6 +250,17 @@ def _run(
         print_json(facts)
     else:
         print_facts(facts)
+
+
+def _remember(job: Path) -> None:
+    """Put a run of this terminal on the list of jobs; training goes on where that list cannot be written."""
+    from napari_dama.errors import OutputError
+    from napari_dama.jobs.shelf import remember
+
+    try:
+        remember(job)
+    except OutputError as error:
+        typer.echo(f"warning: {error}", err=True)
 
 
 def _notes(job: Path) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ import yaml
 from napari_dama.errors import JobError, OutputError, SettingsError
 from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
+from napari_dama.jobs.tickets import reserved
 from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
@@ -45,7 +47,10 @@ def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = Fals
     OutputError, JobError, SettingsError
         As `napari_dama.training.folder.RunFolder.begin`.
     """
-    return launch(settings, [], state="starting", resume=resume, overwrite=overwrite)
+    since = time.time()
+    with reserved(settings.out, settings.device, state="running", since=since):
+        words = ["--since", repr(since)]
+        return launch(settings, words, state="starting", resume=resume, overwrite=overwrite)
 
 
 def launch(
