@@ -135,7 +135,7 @@ def test_an_error_ends_the_run_before_its_first_step_and_is_recorded(
 def test_a_real_run_records_what_was_checked(store_path: Path, tmp_path: Path) -> None:
     finetune(typing(store_path, tmp_path / "job", max_steps=1))
     events = [json.loads(line) for line in (tmp_path / "job" / "events.jsonl").read_text().splitlines()]
-    assert [event["kind"] for event in events][:4] == ["data", "checked", "started", "validated"]
+    assert [event["kind"] for event in events][:4] == ["data", "checked", "started", "tried"]
     texts = [found["text"] for found in events[1]["findings"]]
     assert any("cells per class, training + validation" in text for text in texts)
     assert any("weights, gradients and moments take" in text for text in texts)

@@ -6,6 +6,7 @@ Everything here may be read while it is written, after a kill, or after someone 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -222,14 +223,26 @@ def read_metrics(path: str | Path, since: int = 0) -> Metrics:
             data = file.read()
     except OSError:
         return Metrics(np.zeros(0, np.int64), {})
-    whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
-    rows = []
-    for row in csv.reader(whole.splitlines()):
-        if len(row) == len(names) and row[0].isdigit() and int(row[0]) > since:
-            rows.append([_float(text) for text in row])
-    values = np.array(rows, np.float64).reshape(len(rows), len(names))
+    values = _rows(data[: data.rfind(b"\n") + 1], len(names), since)
     columns = {name: values[:, i] for i, name in enumerate(names) if name != "step"}
     return Metrics(values[:, 0].astype(np.int64) if names else np.zeros(0, np.int64), columns)
+
+
+def _rows(text: bytes, columns: int, since: int) -> NDArray[np.float64]:
+    """Rows (N, columns) of numbers after step ``since``; quick where all is in order, line by line where not."""
+    if not columns or not text.strip():
+        return np.zeros((0, columns))
+    try:
+        values = np.loadtxt(io.BytesIO(text), delimiter=",", ndmin=2, comments=None)
+        if values.shape[1] == columns:
+            return values[values[:, 0] > since]
+    except ValueError:
+        pass  # a value is missing, or a row is damaged
+    rows = []
+    for row in csv.reader(text.decode("utf-8", "replace").splitlines()):
+        if len(row) == columns and row[0].isdigit() and int(row[0]) > since:
+            rows.append([_float(value) for value in row])
+    return np.array(rows, np.float64).reshape(len(rows), columns)
 
 
 def _seek_after(file: IO[bytes], since: int) -> None:

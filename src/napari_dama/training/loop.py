@@ -48,6 +48,7 @@ class Task(Protocol):
 
     A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
     that is done: methods with a teacher move it there. ``least`` is the fewest samples of a part of a batch, 1 if absent.
+    ``trial()`` is a validation of a little, once before the first step; ``validate()`` takes its place if absent.
     """
 
     module: nn.Module
@@ -138,9 +139,10 @@ def run_training(
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan
     run.event("started", step=first, steps=steps, device=str(device), precision=precision)
-    if first == 0:  # what would fail at the first validation fails now, and the curve begins before training
+    if first == 0:  # what would fail at the first validation fails now
         module.eval()
-        run.event("validated", step=0, **task.validate())
+        trial: Callable[[], dict[str, float]] = getattr(task, "trial", task.validate)
+        run.event("tried", step=0, **trial())
     began = saved = time.monotonic()
 
     def checkpoint(done: int) -> None:

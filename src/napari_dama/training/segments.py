@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
 ZOOM = (0.55, 1.5)
 VALIDATION_PX = 640
+TRIAL_PX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,14 @@ class SegmentTask:
 
         Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
         """
-        whole, alone = self._found(only_nuclear=False), self._found(only_nuclear=True)
+        return self._validated(self.validation, VALIDATION_PX)
+
+    def trial(self) -> dict[str, float]:
+        """A validation of one corner, before the first step."""
+        return self._validated(self.validation[:1], max(TRIAL_PX, self.model.card.image_px))
+
+    def _validated(self, fields: list[LabelledField], most_px: int) -> dict[str, float]:
+        whole, alone = (self._found(fields, most_px, only_nuclear=only) for only in (False, True))
         f1, f1_alone = _f1_scores(whole), _f1_scores(alone)
         limit = self.head.detection_limit
         return {
@@ -248,12 +256,14 @@ class SegmentTask:
             "score": 0.7 * f1["f1"] + 0.3 * f1_alone["f1"],
         }
 
-    def _found(self, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
-        """Truth and what the network finds in the corner of each validation field."""
+    def _found(
+        self, fields: list[LabelledField], most_px: int, *, only_nuclear: bool
+    ) -> list[tuple[NDArray[np.int32], Detections]]:
+        """Truth and what the network finds in the corner of each field."""
         side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
         pairs = []
-        for field in self.validation:
-            height, width = (min(n, VALIDATION_PX) // side * side for n in field.labels.shape)
+        for field in fields:
+            height, width = (min(n, most_px) // side * side for n in field.labels.shape)
             x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]
