@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -16,7 +16,8 @@ from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.classes import head_of_parent
 from napari_dama.training.folder import RunFolder
-from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
+from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
+from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.pretrain import load_matching
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def _warm_start(part: nn.Module, parent: Model, task: str, classes: list[str]) -
 
 def finish_model(model: Model, run: RunFolder, metrics: dict[str, float], task: str) -> None:
     """Write the model with its metrics in the card."""
-    model.card.metrics = {**model.card.metrics, task: {"validation": metrics}}
+    own: dict[str, Any] = {"validation": metrics}
+    model.card.metrics = {**model.card.metrics, task: own}
+    tell_of_parent(model.card, run, own)
     for part in model.parts.values():
         part.eval()
     save_model(model, run.path / "model", overwrite=True)
@@ -152,11 +155,14 @@ def finetune(
     device = prepare_device(settings)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
     try:
-        task: Task = TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+        task: TypeTask | SegmentTask = (
+            TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+        )
     except DamaError as error:
         run.status(state="failed", why=str(error))
         raise
     run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
+    measure_parent(task, run, device)
     return run_training(
         task,
         settings,

@@ -189,7 +189,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
 
 
 def _same_settings(old: RunSettings, asked: RunSettings) -> None:
-    free = {"out", "device", "threads", "checkpoint_seconds", "log_every"}
+    free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)
         if name not in free and before != now:
@@ -200,7 +200,7 @@ def _same_settings(old: RunSettings, asked: RunSettings) -> None:
 
 def _clear(path: Path) -> None:
     """Remove what a run writes, and nothing else that may lie in its folder."""
-    for name in ("last", "best", "model", "last.part", "best.part", "last.old", "best.old"):
+    for name in ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in ("job.yaml", "metrics.csv", "events.jsonl", "status.json", "log.txt", STOP):
+    for name in ("job.yaml", "metrics.csv", "events.jsonl", "status.json", "log.txt", "parent.json", STOP):
         (path / name).unlink(missing_ok=True)

@@ -45,7 +45,8 @@ class Task(Protocol):
     """What a kind of training brings to the loop.
 
     A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
-    that is done: methods with a teacher move it there.
+    that is done: methods with a teacher move it there. With ``preview(run: RunFolder, step: int)`` it leaves a picture of
+    what it can do so far, right after a validation.
     """
 
     module: nn.Module
@@ -116,6 +117,7 @@ def run_training(
     first, best = _resume(run, held, module, optimiser)
     sums, summed = _unlogged(held, device)
     after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
+    preview: Callable[[RunFolder, int], None] | None = getattr(task, "preview", None)
     first_bad = torch.tensor(
         steps, device=device
     )  # the first step whose loss is no number; read when it is logged
@@ -215,6 +217,8 @@ def run_training(
             module.eval()
             found = task.validate()
             run.event("validated", step=done, **found)
+            if preview is not None and settings.previews:
+                preview(run, done)
             if not best or found["score"] >= best["score"]:
                 best = {**found, "step": float(done)}
                 weights = {f"module.{k}": v for k, v in module.state_dict().items()}

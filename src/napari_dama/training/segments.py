@@ -17,12 +17,15 @@ from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
 from napari_dama.evaluate.coco import average_precision
 from napari_dama.evaluate.match import iou_table
+from napari_dama.evaluate.overlay import stretched
 from napari_dama.models.detect import Detections, detect
+from napari_dama.models.shelf import load_model
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
 from napari_dama.training.heads import head_training
+from napari_dama.training.preview import outlines_picture, save_preview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,6 +174,7 @@ class SegmentTask:
         set_drop_path(part, settings.drop_path)
         self.module: nn.Module = part.requires_grad_(True)
         self.head = head_training(part)
+        self.shown: tuple[NDArray[np.int32], Detections] | None = None  # first field at the last validation
         encoder = getattr(part, "encoder", None)
         if settings.freeze_encoder and encoder is not None:
             encoder.requires_grad_(False)
@@ -219,7 +223,41 @@ class SegmentTask:
 
         Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
         """
-        whole, alone = self._found(only_nuclear=False), self._found(only_nuclear=True)
+        whole = self._found(self.module, only_nuclear=False)
+        self.shown = whole[0]
+        return self._metrics(whole, self._found(self.module, only_nuclear=True))
+
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's metrics on the same fields, where it finds outlines."""
+        if self.settings.init == "random":
+            return None
+        part = load_model(self.settings.init, device=str(self.device)).parts.get("segments")
+        if part is None:
+            return None
+        whole, alone = (self._found(part, only_nuclear=only) for only in (False, True))
+        return self.settings.init, self._metrics(whole, alone)
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave a picture of true and found outlines on the first validation field."""
+        if self.shown is None:
+            return
+        truth, found = self.shown
+        cells = found.cells()
+        table = iou_table(truth, cells)
+        true_hits, found_hits, _ = table.matches(0.5)
+        hits = table.truth.ids[true_hits], table.pred.ids[found_hits]
+        height, width = truth.shape
+        card = self.model.card
+        nucleus = self.validation[0].pixels[card.panel.index(card.nuclear[0]), :height, :width]
+        picture = outlines_picture(stretched(nucleus), truth, cells, hits)
+        note = f"{self.validation[0].name}, {card.nuclear[0]}; a found cell has an IoU of at least 0.5 with a true one."
+        save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
+
+    def _metrics(
+        self,
+        whole: list[tuple[NDArray[np.int32], Detections]],
+        alone: list[tuple[NDArray[np.int32], Detections]],
+    ) -> dict[str, float]:
         f1, f1_alone = _f1_scores(whole), _f1_scores(alone)
         limit = self.head.detection_limit
         return {
@@ -230,7 +268,7 @@ class SegmentTask:
             "score": 0.7 * f1["f1"] + 0.3 * f1_alone["f1"],
         }
 
-    def _found(self, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
+    def _found(self, module: nn.Module, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
         """Truth and what the network finds in the corner of each validation field."""
         side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
         pairs = []
@@ -240,7 +278,7 @@ class SegmentTask:
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]
             with torch.no_grad():
-                (found,) = detect(self.module, x, pixel_um=pixel_um)
+                (found,) = detect(module, x, pixel_um=pixel_um)
             pairs.append((relabelled(field.labels[:height, :width]), found))
         return pairs
 

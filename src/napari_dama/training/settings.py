@@ -49,6 +49,7 @@ class RunSettings(BaseModel):
     validation_groups: list[str] | None = None
     test_groups: list[str] = []
     threads: int | None = Field(None, ge=1)
+    previews: bool = True  # pictures at validations, see training.preview
     name: str | None = None
 
     @classmethod
