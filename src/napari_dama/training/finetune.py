@@ -19,6 +19,7 @@ from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.pretrain import load_matching
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +155,7 @@ def finetune(
 
     device = prepare_device(settings)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    ensure_store(settings.sources, settings.data[0], run, stop)
     try:
         task: TypeTask | SegmentTask = (
             TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import RunSettings
 
 STOP = "stop"
+ANNOTATIONS = "annotations"
+"""Cells given for a run's slides, which may lie in its folder before it begins."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class RunFolder:
         path, file = settings.out, settings.out / "job.yaml"
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path} is a file; choose a folder for the run")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and any(entry.name != ANNOTATIONS for entry in path.iterdir()):
             if not file.is_file():
                 raise OutputError(
                     f"{path} holds other things than a training run; choose a new or empty folder"
@@ -200,7 +202,17 @@ def _same_settings(old: RunSettings, asked: RunSettings) -> None:
 
 def _clear(path: Path) -> None:
     """Remove what a run writes, and nothing else that may lie in its folder."""
-    for name in ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews"):
+    for name in (
+        "last",
+        "best",
+        "model",
+        "last.part",
+        "best.part",
+        "last.old",
+        "best.old",
+        "previews",
+        "crops",
+    ):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in ("job.yaml", "metrics.csv", "events.jsonl", "status.json", "log.txt", "parent.json", STOP):
         (path / name).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_tr
 from napari_dama.training.methods import method_module
 from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.preview import CELLS, masked_views, save_preview, strip
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -168,7 +169,7 @@ def training_facts(settings: Any, store: CropStore) -> dict[str, Any]:
     """What a card says of the data and the settings of a run."""
     return {
         "napari_dama": __version__,
-        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads"}),
+        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads", "sources"}),
         "crops": len(store),
         "slides": [slide.name for slide in store.slides][:200],
     }
@@ -248,9 +249,12 @@ def pretrain(
         If a stop was asked for.
     """
     device = prepare_device(settings)
-    store = CropStore.open(settings.crops)
+    if settings.sources is None:
+        CropStore.open(settings.crops)  # a wrong path shows before a folder is made
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    ensure_store(settings.sources, settings.crops, run, stop)
     try:
+        store = CropStore.open(settings.crops)
         task = PretrainTask(settings, store, device)
     except DamaError as error:
         run.status(state="failed", why=str(error))
