@@ -17,14 +17,8 @@ from napari_dama.nets.encoder import EncoderSpec
 from napari_dama.training.finetune import finetune
 from napari_dama.training.parent import worse_than_parent
 from napari_dama.training.pretrain import pretrain
-from napari_dama.training.preview import (
-    confusion_counts,
-    kept_steps,
-    masked_views,
-    outlines_picture,
-    preview_steps,
-    save_preview,
-)
+from napari_dama.training.preview import confusion_counts, masked_views, outlines_picture
+from napari_dama.training.preview_files import kept_steps, preview_steps, save_preview
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings
 
 QUICK = {

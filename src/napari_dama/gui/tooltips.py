@@ -69,3 +69,19 @@ EXPLAIN_HONEST = (
 TRAIN_BROWSE = "Choose a crop store, or a folder of slides with outlined cells."
 RESUME = "Go on with the run that was cancelled: finished tiles are not done again."
 OPEN_AS_SLIDE = "Open this file with DAMA's reader: one layer per marker, with names, colours and sizes."
+PREVIEW_STEP = "Go back to earlier pictures. At the right end it follows the newest one."
+PREVIEW_LARGER = "Open the picture in your system's image viewer."
+JOBS_LIST = (
+    "Every job of this machine, whether it was started here or on the command line. Those at work come first."
+)
+JOB_STOP = "Finish the step, save a checkpoint and stop. The job can be resumed later."
+JOB_RESUME = "Go on from the last checkpoint, in a process of its own."
+JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. Asks first."
+JOB_FOLDER = "Show the job's folder in the file manager."
+JOB_ADD = "Add a job that is not in the list, by its folder."
+LOG_AXIS = "Draw the loss on a logarithmic axis: late, small progress becomes visible."
+TRAIN_ANNOTATION = (
+    "Learn cell types from a layer: Labels, Points or Shapes whose features have a column named class or type. "
+    "The job cuts the crops itself."
+)
+TRAIN_MORE = "Settings for a run that is started next."

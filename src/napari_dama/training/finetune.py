@@ -153,6 +153,7 @@ def finetune(
     from napari_dama.training.segments import SegmentTask
     from napari_dama.training.types import TypeTask
 
+    settings = settings.with_own_store()
     device = prepare_device(settings)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
     ensure_store(settings.sources, settings.data[0], run, stop)

@@ -23,7 +23,8 @@ from napari_dama.training.folder import RunFolder
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
 from napari_dama.training.parent import measure_parent, tell_of_parent
-from napari_dama.training.preview import CELLS, masked_views, save_preview, strip
+from napari_dama.training.preview import CELLS, masked_views, strip
+from napari_dama.training.preview_files import save_preview
 from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
@@ -248,6 +249,7 @@ def pretrain(
     Interrupted
         If a stop was asked for.
     """
+    settings = settings.with_own_store()
     device = prepare_device(settings)
     if settings.sources is None:
         CropStore.open(settings.crops)  # a wrong path shows before a folder is made

@@ -25,7 +25,8 @@ from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
 from napari_dama.training.heads import head_training
-from napari_dama.training.preview import outlines_picture, save_preview
+from napari_dama.training.preview import outlines_picture
+from napari_dama.training.preview_files import save_preview
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -57,13 +57,20 @@ class RunSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _own_store(cls, raw: Any) -> Any:
-        """A run that cuts its own crops keeps them in its folder where nothing else is said."""
+        """A run that cuts its own crops keeps them in its folder."""
         if isinstance(raw, dict) and raw.get("sources") is not None and raw.get("out") is not None:
             name = "crops" if "crops" in cls.model_fields else "data"
-            if raw.get(name) is None:
-                store = Path(raw["out"]) / STORE
-                raw = {**raw, name: store if name == "crops" else [store]}
+            store = Path(raw["out"]) / STORE
+            raw = {**raw, name: store if name == "crops" else [store]}
         return raw
+
+    def with_own_store(self) -> Self:
+        """The same run with its own crops where its folder is now; nothing changes for a run that is given a store."""
+        if self.sources is None:
+            return self
+        store = self.out / STORE
+        own: dict[str, Any] = {"crops": store} if "crops" in type(self).model_fields else {"data": [store]}
+        return self.model_copy(update=own)
 
     @classmethod
     def from_file(cls, file: Path) -> Self:

@@ -22,7 +22,8 @@ from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
-from napari_dama.training.preview import confusion_counts, save_confusion
+from napari_dama.training.preview import confusion_counts
+from napari_dama.training.preview_files import save_confusion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
