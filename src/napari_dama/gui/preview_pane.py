@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtGui import QResizeEvent
 
-    from napari_dama.gui.confusion import Confusion
+    from napari_dama.gui.confusion_file import Confusion
 
 
 class Picture(QLabel):
