@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from napari_dama import __version__
 from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import DamaError, ModelError, StoreError
+from napari_dama.errors import ModelError, StoreError
 from napari_dama.models.build import panel_card, save_model
 from napari_dama.models.card import Architecture, Card
 from napari_dama.models.model import Model
@@ -19,7 +19,7 @@ from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
-from napari_dama.training.folder import RunFolder
+from napari_dama.training.folder import RunFolder, opened
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
 from napari_dama.training.parent import measure_parent, tell_of_parent
@@ -223,6 +223,7 @@ def pretrain(
     overwrite: bool = False,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
+    folder: RunFolder | None = None,
 ) -> dict[str, float]:
     """Pretrain an encoder, and leave a model in ``settings.out / "model"``.
 
@@ -236,6 +237,8 @@ def pretrain(
         Called every ``log_every`` steps with a `RunProgress`.
     stop
         Asked before each step; True ends the run with a checkpoint.
+    folder
+        The run's folder where it has been begun already; it stays open. ``resume`` and ``overwrite`` then say nothing.
 
     Returns
     -------
@@ -253,20 +256,16 @@ def pretrain(
     device = prepare_device(settings)
     if settings.sources is None:
         CropStore.open(settings.crops)  # a wrong path shows before a folder is made
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
-    ensure_store(settings.sources, settings.crops, run, stop)
-    try:
+    with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
+        ensure_store(settings.sources, settings.crops, run, stop)
         store = CropStore.open(settings.crops)
         task = PretrainTask(settings, store, device)
-    except DamaError as error:
-        run.status(state="failed", why=str(error))
-        raise
-    run.event(
-        "data",
-        crops=len(store),
-        split=task.split.note,
-        training=len(task.split.train),
-        validation=len(task.split.validation),
-    )
-    measure_parent(task, run, device)
-    return run_training(task, settings, run, device=device, progress=progress, stop=stop)
+        run.event(
+            "data",
+            crops=len(store),
+            split=task.split.note,
+            training=len(task.split.train),
+            validation=len(task.split.validation),
+        )
+        measure_parent(task, run, device)
+        return run_training(task, settings, run, device=device, progress=progress, stop=stop)

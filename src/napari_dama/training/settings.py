@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
@@ -93,12 +94,14 @@ class RunSettings(BaseModel):
         return checked(cls, raw, where=str(file))
 
     def to_file(self, file: Path) -> None:
-        """Write all settings as YAML, with the kind of run in front."""
+        """Write all settings as YAML, with the kind of run in front; a kill leaves the old file or the new one whole."""
         kind = {"kind": type(self).__name__.removesuffix("Settings").lower()}
         text = yaml.safe_dump(
             kind | self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
         )
-        file.write_text(text, encoding="utf-8")
+        partial = file.with_name(file.name + ".part")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
 
     def with_overrides(self, pairs: Iterable[str]) -> Self:
         """A copy with ``key=value`` strings applied, values read as YAML.

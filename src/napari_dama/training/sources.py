@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_dama.errors import DamaError, Interrupted, PanelError, SlideError
+from napari_dama.errors import Interrupted, PanelError, SlideError
 
 if TYPE_CHECKING:
     from napari_dama.cells.store import CropStore
@@ -88,10 +88,6 @@ def ensure_store(
     except Interrupted:
         run.status(state="stopped", step=0, steps=0)
         run.event("stopped", step=0)
-        raise
-    except DamaError as error:
-        run.status(state="failed", step=0, steps=0, why=str(error))
-        run.event("failed", step=0, why=str(error))
         raise
     types = {name: int((made.table["type"] == name).sum()) for name in made.types}
     run.event("cropped", crops=len(made), types=types)
