@@ -26,6 +26,12 @@ def on_shelf(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shelf
 
 
+@pytest.fixture(autouse=True)
+def own_list_of_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the jobs of a test off the user's list, and the user's out of the test."""
+    monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "list of jobs"))
+
+
 def add_slide(viewer: Any, path: Path) -> list[Any]:
     """Open a slide as napari does with the plugin's reader."""
     from napari.layers import Layer

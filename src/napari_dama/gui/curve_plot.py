@@ -65,6 +65,12 @@ class CurvePlot(QWidget):
         said = ", ".join(f"{c.title} {c.y[-1]:.4g}" for c in self.curves if len(c.y))
         self.setAccessibleDescription(f"{self.title}: {said}")
 
+    def set_title(self, title: str) -> None:
+        """Say what the upright axis shows."""
+        if title and title != self.title:
+            self.title = title
+            self.colour()
+
     def set_log(self, on: bool) -> None:
         """Draw values on a logarithmic axis, or on a plain one."""
         self.item.setLogMode(x=False, y=on)

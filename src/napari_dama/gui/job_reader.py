@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ import yaml
 
 from napari_dama.gui.confusion_file import Confusion, read_confusion
 from napari_dama.gui.curves import Curve, loss_curves, thinned
+from napari_dama.gui.event_words import words_of_event
 from napari_dama.jobs.folder import read_events, read_metrics
 from napari_dama.training.preview_files import PREVIEWS, preview_name, preview_steps
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOG_BYTES: Final = 16_384
+EVENTS_SHOWN: Final = 300
 FIRST_EVENTS_BYTES: Final = 4 * 2**20
 SCORES: Final = {
     "types": ("balanced_accuracy", "macro_f1"),
@@ -46,7 +49,7 @@ class JobData:
     previews : tuple of (step, Path)
     confusion : Confusion or None
     log : str
-        Its end.
+        Its last events in words, and the end of what its process printed.
     notes : tuple of str
         What the run had to say of its data.
     doing : str
@@ -84,6 +87,7 @@ class JobReader:
         self._notes: tuple[str, ...] = ()
         self._parent: tuple[str, dict[str, float]] = ("", {})
         self._settings: dict[str, Any] = {}
+        self._happened: deque[str] = deque(maxlen=EVENTS_SHOWN)
 
     def read(self) -> JobData:
         """Look again and return everything."""
@@ -101,7 +105,7 @@ class JobReader:
             title,
             tuple((step, folder / preview_name(step)) for step in self._preview_steps(folder)),
             read_confusion(folder / "confusion.csv"),
-            read_tail(self.path / "log.txt"),
+            self._log(),
             self._notes,
             self._doing(),
             *self._parent,
@@ -129,14 +133,22 @@ class JobReader:
         found = read_events(self.path, self._next_byte, most_bytes=FIRST_EVENTS_BYTES)
         if found.skipped or found.next_byte < self._next_byte:
             self._validated = {}
+            self._happened.clear()
         self._next_byte = found.next_byte
         for record in found.records:
+            self._happened.append(words_of_event(record))
             if record["kind"] == "validated" and isinstance(record.get("step"), int):
                 self._validated[record["step"]] = _numbers(record)
             elif record["kind"] == "parent":
                 self._parent = (str(record.get("name", "")), _numbers(record))
             elif record["kind"] == "data":
                 self._notes = _sentences(record)
+
+    def _log(self) -> str:
+        """What happened, and below it what the process printed."""
+        printed = read_tail(self.path / "log.txt")
+        parts = ["\n".join(self._happened), f"Printed by the process:\n{printed}" if printed else ""]
+        return "\n\n".join(part for part in parts if part)
 
     def _scores(self, kind: str) -> tuple[tuple[Curve, ...], str]:
         """Curves of the validation, and what their axis shows."""

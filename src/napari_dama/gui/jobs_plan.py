@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.gui.resolve import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from napari_dama.jobs.folder import JobView
-
-ALIVE: Final = ("starting", "running", "stopping", "waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def badge_of(view: JobView) -> Badge:
 
 def row_of(view: JobView) -> JobRow:
     """Return a job's line in the list."""
-    alive = view.state in ALIVE
+    alive = view.going
     known = view.steps > 0
     share = min(view.step / view.steps, 1.0) if known else (None if alive else 0.0)
     badge = badge_of(view)
@@ -118,7 +116,7 @@ def actions_of(view: JobView | None, *, has_model: bool) -> Actions:
     """Return which buttons work: a running job can be stopped, an ended one resumed or deleted, a finished one used."""
     if view is None:
         return Actions()
-    alive = view.state in ALIVE
+    alive = view.going
     return Actions(
         stop=alive and view.state != "stopping",
         resume=view.state in ("stopped", "failed", "dead"),
@@ -126,11 +124,6 @@ def actions_of(view: JobView | None, *, has_model: bool) -> Actions:
         folder=True,
         use=view.state == "finished" and has_model,
     )
-
-
-def order_of(view: JobView) -> tuple[int, float]:
-    """Key that sorts jobs: those at work first, then the newest."""
-    return (0 if view.state in ALIVE else 1, -(view.started or 0.0))
 
 
 _WORDS: Final = {
@@ -212,6 +205,41 @@ def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str,
     return [(name, text) for name, text in rows if text and "None" not in text]
 
 
+def facts_html(
+    settings: Mapping[str, Any],
+    view: JobView,
+    metrics: Sequence[MetricRow],
+    parent: str,
+    notes: Sequence[str],
+) -> str:
+    """Return the settings, the metrics beside the parent's and the notes as a small page."""
+    parts = []
+    if metrics:
+        head = (
+            "<tr><td></td><td><b>this model</b></td>"
+            + (f"<td>{escape(parent)}</td>" if parent else "")
+            + "</tr>"
+        )
+        lines = [head]
+        for row in metrics:
+            own = f"<b>{row.own:.4g}</b>" + (
+                "" if row.better is None else " better" if row.better else " worse"
+            )
+            other = "" if not parent else f"<td>{'' if row.parent is None else f'{row.parent:.4g}'}</td>"
+            lines.append(f"<tr><td>{row.name}</td><td>{own}</td>{other}</tr>")
+        parts.append(
+            f"<p>On validation data, best checkpoint:</p><table cellpadding='2'>{''.join(lines)}</table>"
+        )
+    parts += [f"<p>{escape(note)}</p>" for note in notes]
+    facts = [f"<p><b>{name}</b><br>{_breakable(text)}</p>" for name, text in settings_rows(settings, view)]
+    return "".join([*parts, *facts])
+
+
+def _breakable(text: str) -> str:
+    """Let long paths break at their slashes: a label wraps at spaces only."""
+    return escape(text).replace("/", "/&#8203;").replace("\\", "\\&#8203;").replace("_", "_&#8203;")
+
+
 def _task(settings: Mapping[str, Any], view: JobView) -> str:
     if view.kind == "pretrain":
         return f"Pretraining by {settings.get('method', '?')}, {settings.get('size', '')} network, without labels"
@@ -226,8 +254,3 @@ def _count(number: int, noun: str) -> str:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def model_of(job: Path) -> Path | None:
-    """Return the folder of a job's finished model, None while there is none."""
-    return job / "model" if (job / "model" / "card.json").is_file() else None

@@ -87,10 +87,10 @@ class PreviewPane(QWidget):
         narrow(self.larger, tooltips.PREVIEW_LARGER)
         self.slider.valueChanged.connect(self._on_slider)
         self.larger.clicked.connect(self._on_larger)
-        self.show_previews((), None, decoder=True)
+        self.show_previews((), None, expected=True)
 
     def show_previews(
-        self, files: Sequence[tuple[int, Path]], matrix: Confusion | None, *, decoder: bool
+        self, files: Sequence[tuple[int, Path]], matrix: Confusion | None, *, expected: bool
     ) -> None:
         """Show what there is.
 
@@ -99,7 +99,7 @@ class PreviewPane(QWidget):
         files : sequence of (step, path)
             Pictures, ascending.
         matrix : Confusion or None
-        decoder : bool
+        expected : bool
             Whether pictures may still come; else it is said that there will be none.
         """
         following = self.slider.value() >= self.slider.maximum() or self.shown is None
@@ -119,12 +119,12 @@ class PreviewPane(QWidget):
             else f"Validation cells by true class (row) and guess (column), {matrix.step}:"
         )
         say(self.matrix_hint, said)
-        self._draw(waits=matrix is None, decoder=decoder)
+        self._draw(waits=matrix is None, expected=expected)
 
-    def _draw(self, *, waits: bool, decoder: bool) -> None:
+    def _draw(self, *, waits: bool, expected: bool) -> None:
         if not self.files:
             self.shown = None
-            text = "The first picture comes with the first validation." if decoder else _NO_PICTURES
+            text = "The first picture comes with the first validation." if expected else _NO_PICTURES
             say(self.hint, text if waits else "")
             return
         step, path = self.files[min(self.slider.value(), len(self.files) - 1)]
@@ -138,7 +138,7 @@ class PreviewPane(QWidget):
             say(self.hint, f"Step {step}. {about}")
 
     def _on_slider(self, value: int) -> None:
-        self._draw(waits=False, decoder=True)
+        self._draw(waits=False, expected=True)
 
     def _on_larger(self) -> None:
         if self.shown is not None:

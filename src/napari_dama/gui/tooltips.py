@@ -48,17 +48,13 @@ EXPLAIN_SHOW = "Which of the explanation's layers are visible."
 EXPLAIN_CLEAR = "Remove the explanation's layers."
 
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
-TRAIN_DATA = (
-    "A crop store, or a folder of slides with outlined cells. Leave empty to cut crops from the open slides."
-)
+TRAIN_DATA = "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open slides."
 TRAIN_INIT = "Start from a model of the shelf, or from nothing."
 TRAIN_EPOCHS = "How often every cell is seen."
 TRAIN_STEPS = "Stop after this many steps, even within an epoch. 0: no limit."
 TRAIN_BATCH = "Cells per step. Lower it when memory runs out."
 TRAIN_SEED = "The same seed gives the same run on a CPU."
 TRAIN_START = "Start training in a process of its own: it goes on when this window is closed."
-TRAIN_STOP = "Save a checkpoint and stop. The job can be resumed later."
-TRAIN_WATCH = "Watch a job that runs already, or has run."
 TRAIN_USE = "Take the finished model for the Analyse tab."
 FIND_DEVICES = "Look for graphics cards and show how much memory is free (takes a few seconds)."
 EXPLAIN_MASK = "The random mask, or the adaptive mask that follows from the random mask's errors."
