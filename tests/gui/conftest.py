@@ -69,7 +69,7 @@ def small_slide(
 def wait_for(qtbot: Any) -> Callable[[Callable[[], bool]], None]:
     """Let the window work until something is done."""
 
-    def wait(done: Callable[[], bool], seconds: float = 600) -> None:
+    def wait(done: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, "the window did not get there in time"

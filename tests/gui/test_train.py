@@ -25,7 +25,7 @@ def open_dock(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path) -> Iterat
     opened = []
 
     def make() -> Any:
-        viewer = make_napari_viewer()
+        viewer = make_napari_viewer(show=True)
         for path in paths:
             add_slide(viewer, path)
         widget = DamaDock(viewer)
@@ -100,7 +100,7 @@ def test_finished_model_is_put_on_the_shelf(
     dock.train.form.start_button.click()
     wait_for(lambda: state_of(dock) == "finished")
     use = dock.train.jobs.detail.buttons["use"]
-    wait_for(use.isVisible)
+    wait_for(lambda: not use.isHidden())
     wait_for(lambda: dock.train.jobs.detail.previews.shown is not None)
     use.click()
     assert dock.state.model == "dama_pretrain"
