@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from napari_dama.errors import JobError
-from napari_dama.training.folder import STOP
+from napari_dama.training.folder import STOP, read_json
 from napari_dama.training.identity import ProcessId
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 State = Literal["waiting", "starting", "running", "stopping", "stopped", "finished", "failed", "dead"]
 GOING: Final = ("waiting", "starting", "running", "stopping")
 """States in which a process works, or waits to work, on the folder."""
+ENDED: Final = ("stopped", "finished", "failed")
 SILENT_S: Final = 60.0
 """A job of another machine without a heartbeat for so long counts as dead."""
 TAIL_BYTES: Final = 256 * 1024
@@ -163,7 +164,7 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
 
 def _state(path: Path, status: Mapping[str, Any]) -> State:
     said = status.get("state")
-    if said in ("stopped", "finished", "failed"):
+    if said in ENDED:
         return cast("State", said)
     if said not in get_args(State) or not process_lives(status):
         return "dead"
@@ -319,15 +320,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def read_status(path: Path) -> dict[str, Any]:
     """What ``status.json`` holds; empty where it is missing or damaged."""
-    for _ in range(3):
-        try:
-            found = json.loads((path / "status.json").read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        except PermissionError:  # on Windows, while it is replaced
-            time.sleep(0.02)
-        except (OSError, ValueError):
-            break
-    return {}
+    return read_json(path / "status.json")
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from napari_dama.errors import JobError, OutputError, SettingsError
-from napari_dama.jobs.folder import JobView, process_lives, read_job, read_status
+from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
-from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear
+from napari_dama.jobs.tickets import reserved
+from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 S = TypeVar("S", bound=RunSettings)
+ENDING_S = 10.0
+"""A process that has said its last word may hold the folder for another moment."""
 KINDS: dict[str, type[RunSettings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
 
 
@@ -44,7 +48,10 @@ def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = Fals
     OutputError, JobError, SettingsError
         As `napari_dama.training.folder.RunFolder.begin`.
     """
-    return launch(settings, [], state="starting", resume=resume, overwrite=overwrite)
+    since = time.time()
+    with reserved(settings.out, settings.device, state="running", since=since):
+        words = ["--since", repr(since)]
+        return launch(settings, words, state="starting", resume=resume, overwrite=overwrite)
 
 
 def launch(
@@ -52,11 +59,15 @@ def launch(
 ) -> JobView:
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     settings = with_whole_paths(settings)
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
+    ending = read_status(settings.out).get("state") in ENDED
+    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite, wait_s=ENDING_S if ending else 0)
     try:
         process = _spawn(run.path, words)
-        run.status(state=state, **ProcessId.of(process.pid).facts(), **progress_of(run.path))
+        run.status(state=state, **ProcessId.of(process.pid).facts(), **reached(run.path))
         process.returncode = 0  # it is meant to outlive this one: no warning that it still runs
+    except BaseException as error:
+        run.failed(f"its process could not be started: {error}")
+        raise
     finally:
         run.close()  # the runner waits for this
     remember(run.path)
@@ -94,13 +105,15 @@ def resume(path: str | Path) -> JobView:
     Raises
     ------
     JobError
-        If it runs already, or is no job.
+        If it is at work or finished already, or no job.
     SettingsError
         If its ``job.yaml`` is no longer valid.
     """
     view = read_job(path)
     if view.going:
         raise JobError(f"{view.name} is {view.state} already (process {view.pid})")
+    if view.state == "finished":
+        raise JobError(f"{view.name} is finished: there is nothing to go on with")
     return start(read_settings(Path(path)), resume=True)
 
 
@@ -116,7 +129,7 @@ def delete(path: str | Path) -> None:
     view = read_job(path)
     if view.going:
         raise JobError(f"{view.name} is {view.state} (process {view.pid}): stop it first")
-    lock = FolderLock(path)
+    lock = FolderLock(path, wait_s=ENDING_S)
     try:
         clear(path)
         shutil.rmtree(path / ANNOTATIONS, ignore_errors=True)
@@ -159,12 +172,6 @@ def with_whole_paths(settings: S) -> S:
     if settings.init != "random" and Path(settings.init).is_dir():
         changes["init"] = str(Path(settings.init).absolute())
     return settings.model_copy(update=changes)
-
-
-def progress_of(path: Path) -> dict[str, Any]:
-    """What a job that is taken up again had reached."""
-    status = read_status(path)
-    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
 
 
 def _spawn(path: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -18,10 +18,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_dama.errors import DamaError, Interrupted, JobError, OutputError, SettingsError
-from napari_dama.jobs.process import progress_of, read_settings
-from napari_dama.jobs.queue import Place
-from napari_dama.training.folder import RunFolder, write_json
+from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
+from napari_dama.jobs.process import read_settings
+from napari_dama.jobs.tickets import Place
+from napari_dama.training.folder import RunFolder, reached, write_json
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.settings import PretrainSettings
 
@@ -69,32 +69,29 @@ def _work(
     run: RunFolder, settings: RunSettings, options: argparse.Namespace, stop: Callable[[], bool]
 ) -> int:
     """Wait, train, and say how it ended; the folder is held."""
-    reached = progress_of(run.path)
+    so_far = reached(run.path)
     place: Place | None = None
     try:
-        run.status(state="waiting" if options.queue else "starting", **reached)
+        run.status(state="waiting" if options.queue else "starting", **so_far)
         place = Place(run.path, _resolved(settings.device), priority=options.priority, since=options.since)
-        if _wait(run, place, reached, stop, wait=options.queue):
-            run.status(state="starting", device=place.ticket.device, **reached)
+        if _wait(run, place, so_far, stop, wait=options.queue):
+            run.status(state="starting", device=place.ticket.device, **so_far)
             _train(run, settings, stop)
             return DONE
-        run.status(state="stopped", **reached)
-        run.event("stopped", step=reached.get("step", 0))
+        run.status(state="stopped", **so_far)
+        run.event("stopped", step=so_far.get("step", 0))
         return STOPPED
     except Interrupted as error:
         run.log(str(error))
         return STOPPED
     except Exception as error:
-        known = isinstance(error, DamaError)
-        why = " ".join(str(error).split()) if known else f"{type(error).__name__}: {error}"
-        try:
-            run.status(**{**progress_of(run.path), "state": "failed", "why": why})
-        except OutputError:
-            pass  # the log says it
-        if known:
+        if isinstance(error, DamaError):
+            why = " ".join(str(error).split())
             print(f"error: {why}", file=sys.stderr)
         else:
+            why = f"{type(error).__name__}: {error}"
             traceback.print_exc()
+        run.failed(why)
         return WRONG_SETTINGS if isinstance(error, SettingsError) else FAILED
     finally:
         if place is not None:
@@ -102,7 +99,7 @@ def _work(
 
 
 def _wait(
-    run: RunFolder, place: Place, reached: dict[str, Any], stop: Callable[[], bool], *, wait: bool
+    run: RunFolder, place: Place, so_far: dict[str, Any], stop: Callable[[], bool], *, wait: bool
 ) -> bool:
     """Wait for the device, saying in the status what for; False if a stop came first."""
     said = ""
@@ -110,7 +107,7 @@ def _wait(
         if stop() or run.stop_asked():
             return False
         if why != said:
-            run.status(state="waiting", why=why, device=place.ticket.device, **reached)
+            run.status(state="waiting", why=why, device=place.ticket.device, **so_far)
             run.event("waiting", why=why)
             said = why
         time.sleep(POLL_S)
@@ -144,7 +141,7 @@ def _leave_word(path: Path, why: str) -> None:
     """Say why the run could not even begin, unless its folder is gone."""
     if path.is_dir():
         facts = {"state": "failed", "why": why, "heartbeat": time.time(), "started": time.time()}
-        write_json(path / "status.json", {**ProcessId.of().facts(), **progress_of(path), **facts})
+        write_json(path / "status.json", {**ProcessId.of().facts(), **reached(path), **facts})
 
 
 def _stop_when_asked() -> Callable[[], bool]:

@@ -16,6 +16,7 @@ from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.classes import head_of_parent
 from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.guards import memory_findings, report
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.pretrain import load_matching
@@ -162,6 +163,7 @@ def finetune(
             TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
         )
         run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
+        report(run, [*task.findings(), *memory_findings(task.module, device)])
         measure_parent(task, run, device)
         return run_training(
             task,

@@ -112,7 +112,9 @@ class RunFolder:
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock=lock)
+        run = cls(path, lock=lock)
+        run.status(state="starting", **reached(path))
+        return run
 
     def __enter__(self) -> Self:
         """Start the heartbeat."""
@@ -185,10 +187,13 @@ class RunFolder:
             yield
         except OSError as error:
             if not self.path.is_dir():
-                raise OutputError(
-                    f"{self.path} is gone: it was moved or deleted while its job ran. Resume it where it is now"
-                ) from error
+                raise self._gone() from error
             raise OutputError(f"cannot write {self.path / name}: {error.strerror or error}") from error
+
+    def _gone(self) -> OutputError:
+        return OutputError(
+            f"{self.path} is gone: it was moved or deleted while its job ran. Resume it where it is now"
+        )
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a record to ``events.jsonl``."""
@@ -267,6 +272,8 @@ class RunFolder:
             shutil.rmtree(old, ignore_errors=True)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk it stands in its own way
+            if not self.path.is_dir():
+                raise self._gone() from error
             why = getattr(error, "strerror", None) or error
             raise OutputError(
                 f"cannot write checkpoint {target}: {why}; the one before it is kept"
@@ -337,6 +344,25 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
     whole = optimiser.state_dict()
     whole["state"] = state
     optimiser.load_state_dict(whole)
+
+
+def reached(path: Path) -> dict[str, Any]:
+    """What a run that is taken up again had reached, as its status says."""
+    status = read_json(path / "status.json")
+    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What `write_json` wrote; empty where the file is missing or damaged."""
+    for _ in range(3):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return found if isinstance(found, dict) else {}
+        except PermissionError:  # on Windows, while it is replaced
+            time.sleep(0.02)
+        except (OSError, ValueError):
+            break
+    return {}
 
 
 def clear(path: Path) -> None:

@@ -18,8 +18,10 @@ from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
+from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.guards import Finding, memory_findings, report, store_findings
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
 from napari_dama.training.parent import measure_parent, tell_of_parent
@@ -55,12 +57,25 @@ class PretrainTask:
         nuclear = tuple(self.card.nuclear)
         self.batches = CropBatches(store, nuclear=nuclear, image_px=self.card.image_px, device=device)
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Losses of one step's batch."""
+        self.least = self.method.views  # two views are told apart from those of other crops
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        settings = self.settings
+        return store_findings(
+            self.store,
+            self.split,
+            self.batches.crops,
+            batch_size=settings.batch_size,
+            image_px=settings.image_px,
+        )
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
+        """Losses of one step's batch, or of a part of it."""
         rows = rows_of_step(
             self.split.train, step, batch_size=self.settings.batch_size, seed=self.settings.seed
         )
-        return self._losses(rows, VARIATION, generator)
+        return self._losses(part_of(rows, part), VARIATION, generator)
 
     def after_step(self, progress: float) -> None:
         """Let a teacher follow."""
@@ -267,5 +282,6 @@ def pretrain(
             training=len(task.split.train),
             validation=len(task.split.validation),
         )
+        report(run, [*task.findings(), *memory_findings(task.module, device)])
         measure_parent(task, run, device)
         return run_training(task, settings, run, device=device, progress=progress, stop=stop)

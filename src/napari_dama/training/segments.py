@@ -23,7 +23,9 @@ from napari_dama.models.shelf import load_model
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
+from napari_dama.training.accumulate import WHOLE, Part, part_slice
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
+from napari_dama.training.guards import Finding, same_fields
 from napari_dama.training.heads import head_training
 from napari_dama.training.preview import outlines_picture
 from napari_dama.training.preview_files import save_preview
@@ -189,10 +191,26 @@ class SegmentTask:
             },
         }
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Loss of one step's tiles."""
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        found = [
+            Finding(
+                "note", f"{len(self.training)} slides for training, {len(self.validation)} for validation"
+            )
+        ]
+        empty = [field.name for field in (*self.training, *self.validation) if not field.labels.any()]
+        if empty:
+            found.append(Finding("warning", f"no cell is labelled in {', '.join(empty[:5])}"))
+        train, held = ([(f.name, f.pixels) for f in side] for side in (self.training, self.validation))
+        return [*found, *same_fields(train, held)]
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
+        """Loss of one step's tiles, or of a part of them."""
         rng = np.random.default_rng((self.settings.seed, step))
-        drawn = [self._tile(rng) for _ in range(self.settings.batch_size)]
+        drawn = [
+            self._tile(rng) for _ in range(self.settings.batch_size)
+        ]  # all: each follows from those before
+        drawn = drawn[part_slice(len(drawn), part)]
         x = torch.stack([tile[0] for tile in drawn]).to(self.device)
         present = torch.stack([tile[1] for tile in drawn]).to(self.device)
         truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, K, H, W)

@@ -17,9 +17,11 @@ from napari_dama.errors import SettingsError, StoreError
 from napari_dama.models.shelf import load_card, load_model
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
+from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with_label_share
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
+from napari_dama.training.guards import Finding, class_findings, store_findings
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
 from napari_dama.training.preview import confusion_counts
@@ -100,7 +102,23 @@ class TypeTask:
             self.store, nuclear=tuple(card.nuclear), image_px=card.image_px, device=device
         )
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
+        self.least = 2 if settings.mode == "linear-probe" else 1  # it has a batch norm
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        train, held = (self.targets[rows] for rows in (self.split.train, self.split.validation))
+        return [
+            *store_findings(
+                self.store,
+                self.split,
+                self.batches.crops,
+                batch_size=self.settings.batch_size,
+                image_px=self.batches.image_px,
+            ),
+            *class_findings(self.classes, train, held),
+        ]
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
         """Cross-entropy with smoothed labels on crops drawn as ``balance`` says, mixed and erased as settings say."""
         settings = self.settings
         rows = rows_of_step(
@@ -110,6 +128,7 @@ class TypeTask:
             seed=settings.seed,
             weights=self.weights,
         )
+        rows = part_of(rows, part)
         truth = torch.from_numpy(self.targets[rows]).to(self.device)
         smoothing = settings.label_smoothing
         if self.cached:
