@@ -102,7 +102,9 @@ def test_a_pretraining_leaves_pictures(store_path: Path, tmp_path: Path, method:
     small = {"projector_hidden": 16, "projector_out": 8}
     pretrain(settings(store_path, tmp_path / "job", method=method, **small))
     files = sorted((tmp_path / "job" / "previews").glob("*.png"))
-    assert [file.name for file in files] == (["step_00000002.png", "step_00000004.png"] if columns else [])
+    assert [file.name for file in files] == (
+        [f"step_0000000{step}.png" for step in (0, 2, 4)] if columns else []
+    )
     if columns:
         with Image.open(files[-1]) as image:
             assert image.width == columns * 134 - 6

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import tifffile
 from tests.conftest import SimulatedSlide
 
 from napari_dama.cells.store import CropStore
@@ -66,7 +66,9 @@ def test_a_slide_that_vanished_is_named(simulated_slide: SimulatedSlide, tmp_pat
         pretrain(pretraining(tmp_path / "job", simulated_slide.image, gone))
     status = json.loads((tmp_path / "job" / "status.json").read_text())
     assert status["state"] == "failed" and "gone" in status["why"]
-    shutil.copy(simulated_slide.image, gone)
+    with tifffile.TiffFile(simulated_slide.image) as file:
+        pixels, about = file.asarray()[:, ::-1], file.ome_metadata
+    tifffile.imwrite(gone, pixels, description=(about or "").encode(), photometric="minisblack")
     pretrain(pretraining(tmp_path / "job", simulated_slide.image, gone), resume=True)
 
 

@@ -34,6 +34,10 @@ def _said(record: Mapping[str, Any]) -> str:
         return f"Failed: {record.get('why')}"
     if kind == "waiting":
         return f"Waits: {record.get('why')}"
+    if kind == "memory":
+        return f"{str(record.get('text', '')).capitalize()}."
+    if kind == "checked":
+        return _findings(record.get("findings"))
     if kind == "cropping":
         return f"Cuts crops of {len(record.get('slides') or ())} slides."
     if kind == "cropped":
@@ -47,6 +51,12 @@ def _said(record: Mapping[str, Any]) -> str:
         return " ".join([f"Data: {counts}{f', {held} to validate' if held else ''}.", *notes])
     rest = {key: value for key, value in record.items() if key not in ("time", "kind")}
     return " ".join([kind, *(f"{key}={value}" for key, value in rest.items())])
+
+
+def _findings(found: object) -> str:
+    rows = found if isinstance(found, list) else []
+    lines = [f"{row.get('level')}: {row.get('text')}" for row in rows if isinstance(row, dict)]
+    return "\n".join(["Checked the data.", *(f"  {line}" for line in lines)])
 
 
 def _numbers(record: Mapping[str, Any]) -> str:

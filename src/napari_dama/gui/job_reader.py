@@ -143,6 +143,8 @@ class JobReader:
                 self._parent = (str(record.get("name", "")), _numbers(record))
             elif record["kind"] == "data":
                 self._notes = _sentences(record)
+            elif record["kind"] == "checked":
+                self._notes = (*self._notes, *_warnings(record))
 
     def _log(self) -> str:
         """What happened, and below it what the process printed."""
@@ -213,6 +215,12 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
         for key, value in record.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and key not in ("time", "step")
     }
+
+
+def _warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
+    found = record.get("findings")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return tuple(f"{row.get('level')}: {row.get('text')}" for row in rows if row.get("level") != "note")
 
 
 def _sentences(record: Mapping[str, Any]) -> tuple[str, ...]:

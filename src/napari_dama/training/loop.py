@@ -143,6 +143,8 @@ def run_training(
     if first == 0:  # what would fail at the first validation fails now, and the curve begins before training
         module.eval()
         run.event("validated", step=0, **task.validate())
+        if preview is not None and settings.previews:
+            preview(run, 0)
     began = saved = time.monotonic()
 
     def checkpoint(done: int) -> None:
