@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dama.gui.curves import COLOURS
+from napari_dama.gui.style import muted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,8 @@ class CurvePlot(QWidget):
         self.curves: tuple[Curve, ...] = ()
         self.plot: Any = pg.PlotWidget(self)
         self.item: Any = self.plot.getPlotItem()
-        self.legend: Any = pg.LegendItem(offset=None, colCount=1, verSpacing=-4)
+        self.legend = muted(QLabel())  # above the plot, so that it covers no curve however narrow the dock is
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.items: dict[str, Any] = {}
         self.item.setMenuEnabled(False)
         self.item.hideButtons()
@@ -43,11 +45,10 @@ class CurvePlot(QWidget):
         self.plot.setFixedHeight(HEIGHT_PX)
         self.plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.plot.viewport().setAttribute(Qt.WidgetAttribute.WA_AcceptTouchEvents, False)
-        # the legend has a row of its own above the plot, so that it covers no curve however narrow the dock is
-        self.item.layout.addItem(self.legend, 0, 1)
-        self.legend.setParentItem(self.item)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.legend)
         layout.addWidget(self.plot)
         self.colour()
 
@@ -88,8 +89,6 @@ class CurvePlot(QWidget):
             axis.enableAutoSIPrefix(False)
             axis.setLabel(text, **{"font-size": "8pt", "color": ink.name()})
             axis.setStyle(autoExpandTextSpace=True, tickTextOffset=3)
-        self.legend.setLabelTextColor(ink)
-        self.legend.setLabelTextSize("8pt")
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Follow a change of napari's theme."""
@@ -101,7 +100,6 @@ class CurvePlot(QWidget):
     def _begin_anew(self) -> None:
         for item in self.items.values():
             self.item.removeItem(item)
-        self.legend.clear()
         self.items = {}
         for index, curve in enumerate(self.curves):
             dashed = Qt.PenStyle.DashLine if curve.name == "parent" else Qt.PenStyle.SolidLine
@@ -109,5 +107,15 @@ class CurvePlot(QWidget):
             pen = pg.mkPen(colour, width=2, style=dashed)
             item = self.item.plot(pen=pen, symbolBrush=colour, symbolPen=None, symbolSize=5)
             self.items[curve.name] = item
-            self.legend.addItem(item, curve.title)
+        self.legend.setText(legend_html(self.curves))
         self.item.enableAutoRange()
+
+
+def legend_html(curves: Sequence[Curve]) -> str:
+    """Return the names of curves, each behind a dash in its colour."""
+    dashes = [
+        f"<span style='color:{COLOURS[index % len(COLOURS)]}'><b>{'- -' if curve.name == 'parent' else '━━'}</b></span>"
+        f"&nbsp;{curve.title.replace(' ', '&nbsp;')}"
+        for index, curve in enumerate(curves)
+    ]
+    return " &nbsp; ".join(dashes)

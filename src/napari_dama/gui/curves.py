@@ -24,7 +24,14 @@ TITLES: Final = {
     "reconstruction_2": "reconstruction, adaptive mask",
     "regression": "feature regression",
     "score": "score",
-    "parent": "parent's score",
+    "parent": "parent's",
+    "validation_reconstruction": "hidden patches",
+    "validation_reconstruction_1": "random mask",
+    "validation_reconstruction_2": "adaptive mask",
+    "validation_loss": "total",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "f1_50": "F1 at IoU 0.5",
 }
 
 

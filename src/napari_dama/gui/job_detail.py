@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPlainTextEdit,
     QPushButton,
+    QSizePolicy,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -100,6 +101,7 @@ class JobDetail(QWidget):
             layout.addWidget(widget)
         layout.addLayout(grid)
         layout.addWidget(self.pages)
+        layout.addStretch()
         self.pages.currentChanged.connect(self._on_page)
         self.log_box.toggled.connect(self._on_axis)
 
@@ -112,8 +114,7 @@ class JobDetail(QWidget):
             return
         self.name.setText(view.name)
         doing = data.doing if data is not None else ""
-        words = doing or progress_words(view)
-        say(self.words, f"{view.state.capitalize()}: {words}" if words else view.state)
+        say(self.words, doing or (progress_words(view) if view.why else ""))  # the rest stands in the list
         actions = actions_of(view, has_model=view.model is not None)
         for key, button in self.buttons.items():
             button.setEnabled(getattr(actions, key))
@@ -160,6 +161,13 @@ class JobDetail(QWidget):
 
     def _sync_page(self) -> None:
         self.pages.setCurrentIndex(PAGES.index(self.state.page))
+        for index in range(self.pages.count()):  # as high as the page that is seen, not as the highest
+            page = self.pages.widget(index)
+            if page is not None:
+                seen = index == self.pages.currentIndex()
+                high = QSizePolicy.Policy.Preferred if seen else QSizePolicy.Policy.Ignored
+                page.setSizePolicy(QSizePolicy.Policy.Preferred, high)
+        self.pages.updateGeometry()
 
     def _sync_axis(self) -> None:
         self.log_box.setChecked(self.state.log_axis)

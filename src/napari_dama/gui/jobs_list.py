@@ -87,6 +87,7 @@ class JobRowView(QWidget):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(5)
+        self.bar.setStyleSheet(_BAR)
         self.line = ElidedLabel()
         self.line.setStyleSheet("font-size: 8pt;")
         top = QHBoxLayout()
@@ -181,4 +182,5 @@ class JobsList(QWidget):
             self.chosen.emit(str(item.data(Qt.ItemDataRole.UserRole)))
 
 
+_BAR = "QProgressBar { border: none; background: rgba(128, 128, 128, 80); } QProgressBar::chunk { background: #56b4e9; }"
 _EMPTY = "No jobs yet. A run that you start appears here, and stays here when napari is closed."

@@ -142,7 +142,7 @@ class TrainForm(QWidget):
 
     def _sync_models(self) -> None:
         self.init_box.clear()
-        self.init_box.addItem("nothing (random weights)", "random")
+        self.init_box.addItem("random weights", "random")
         for card in self.session.cards:
             self.init_box.addItem(card.name, card.name)
         self.sync_annotations()
@@ -160,11 +160,7 @@ class TrainForm(QWidget):
         if not self.data_edit.hasFocus():
             self.data_edit.setText(state.data)
         self.data_edit.setPlaceholderText(
-            "cells of the open slides"
-            if state.kind == "pretrain"
-            else "the layer"
-            if from_layer
-            else "choose ..."
+            "open slides" if state.kind == "pretrain" else "the layer" if from_layer else "choose ..."
         )
         found = next((each for each in self.annotations if each.layer == state.annotation), None)
         hint = _HINTS[state.kind] if found is None or not from_layer else found.problem or f"{found.text}."

@@ -47,8 +47,11 @@ class TrainTab(Tab):
         self.fold.setToolTip(tooltips.TRAIN_MORE)
         self.fold.setDuration(0)
         self.fold.setFrameShape(QFrame.Shape.NoFrame)
-        self.fold.content().setMinimumWidth(40)
         self.fold.setContent(self.form)
+        for widget in (self.fold, self.fold.content()):
+            layout = widget.layout()
+            if layout is not None:
+                layout.setContentsMargins(0, 0, 0, 0)
         self.fold.expand(animate=False)
         self.column.addWidget(self.fold)
         self.column.addWidget(self.jobs)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 CELLS: Final = 4
 GREY: Final = 70
+HAZE: Final = 0.12
+BRIGHTNESS: Final = 0.75
+"""Six or more markers on top of each other: their haze adds up, and what all show would be white."""
 _GAP: Final = 6
 _FONT_PX: Final = 22
 
@@ -96,7 +99,8 @@ def strip(
         pictures = []
         for crop in values:
             hidden = np.isnan(crop).all(axis=0)
-            picture = composite(linear(np.nan_to_num(crop)), colours)
+            shown = (linear(np.nan_to_num(crop)) - HAZE) / (1 - HAZE)
+            picture = composite(shown * BRIGHTNESS, colours)
             picture[hidden] = GREY
             pictures.append(picture)
         columns.append(pictures)
