@@ -284,12 +284,12 @@ def read_events(path: str | Path, since_byte: int = 0, *, most_bytes: int | None
             size = file.seek(0, os.SEEK_END)
             anew = since_byte > size
             begin = 0 if anew else max(0, since_byte)
-            if cut := most_bytes is not None and size - begin > most_bytes:
-                begin = size - cast("int", most_bytes)
-            file.seek(begin)
-            if cut:
+            cut = most_bytes is not None and size - begin > most_bytes
+            if most_bytes is not None and cut:
+                file.seek(size - most_bytes)
                 file.readline()  # the rest of a record
                 begin = file.tell()
+            file.seek(begin)
             data = file.read(size - begin)
     except OSError:
         return Events([], 0, since_byte > 0)

@@ -221,17 +221,16 @@ def reserved(
     """Keep a place for a job whose process is about to begin; if the block fails, all is as before."""
     job = job.absolute()
     with _tickets() as folder:
-        file: Path | None = _file(folder, str(job))
+        file = _file(folder, str(job))
         held = _read(file)
-        if held is not None and held.pid and _counts(held, file):  # the folder's lock is about to refuse this
-            file = None
-        else:
+        own = held is None or not held.pid or not _counts(held, file)
+        if own:  # else a live job has the folder, whose lock is about to refuse this one
             ticket = Ticket(str(job), device_key(device), priority, since, state, host=host_name())
             write_json(file, asdict(ticket))
     try:
         yield
     except BaseException:
-        if file is not None:
+        if own:
             file.unlink(missing_ok=True)
         raise
 

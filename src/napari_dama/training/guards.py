@@ -78,9 +78,11 @@ def store_findings(
             f"markers, crops of {store.crop_um:g} um and {store.crop_px} px",
         )
     ]
-    present = store.present.any(axis=0)
-    if not present.all():
-        names = ", ".join(m for m, there in zip(store.markers, present, strict=True) if not there)
+    lacking = [
+        marker for marker, column in zip(store.markers, store.present.T, strict=True) if not column.any()
+    ]
+    if lacking:
+        names = ", ".join(lacking)
         found.append(Finding("warning", f"no slide has {names}: nothing is learned of it"))
     if image_px > 2 * store.crop_px:
         found.append(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_PROC = Path("/proc/self/stat").is_file()
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessId:
     """A process for all times.
@@ -82,7 +85,7 @@ def host_name() -> str:
 
 
 def _born(pid: int) -> str:
-    if sys.platform == "linux":
+    if _PROC:
         try:
             line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
             # the second field is a name in brackets that may hold anything
