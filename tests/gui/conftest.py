@@ -44,14 +44,19 @@ def add_slide(viewer: Any, path: Path) -> list[Any]:
 
 
 def small_slide(
-    folder: Path, name: str = "tissue", *, markers: list[str] | None = None, pixel_um: float | None = 0.5
+    folder: Path,
+    name: str = "tissue",
+    *,
+    markers: list[str] | None = None,
+    pixel_um: float | None = 0.5,
+    seed: int = 3,
 ) -> Path:
     """Write an OME-TIFF of blobs, 192 x 224 px."""
     import numpy as np
     import tifffile
 
     names = markers or ["DAPI", "Histones", "NeuN", "S100", "Olig2", "Iba1", "RECA1"]
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     y, x = np.mgrid[:192, :224]
     image = random.normal(200, 20, (len(names), 192, 224))
     for cy, cx in random.uniform(10, 180, (40, 2)):

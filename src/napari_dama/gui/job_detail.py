@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
@@ -26,10 +26,10 @@ from napari_dama.gui.style import muted, narrow, say, wrapped
 
 if TYPE_CHECKING:
     from napari_dama.gui.job_reader import JobData
-    from napari_dama.gui.state import JobsState
+    from napari_dama.gui.state import JobPage, JobsState
     from napari_dama.jobs.folder import JobView
 
-PAGES = ("curves", "pictures", "log", "about")
+PAGES: Final[tuple[JobPage, ...]] = ("curves", "pictures", "log", "about")
 
 
 class JobDetail(QWidget):

@@ -29,7 +29,7 @@ SCORES: Final = {
     "pretrain": ("validation_reconstruction_1", "validation_reconstruction_2"),
 }
 """Validation metrics that are drawn, the one that the run is chosen by first."""
-OTHER_SCORES: Final = ("validation_reconstruction", "validation_loss", "score")
+OTHER_SCORES: Final[tuple[str, ...]] = ("validation_reconstruction", "validation_loss", "score")
 NO_DECODER: Final = ("moco", "data2vec", "simmim")
 
 
@@ -156,7 +156,7 @@ class JobReader:
         """Curves of the validation, and what their axis shows."""
         steps = sorted(self._validated)
         seen = set().union(*(self._validated[step] for step in steps)) if steps else set()
-        wanted = [name for name in SCORES.get(kind, ()) if name in seen]
+        wanted: list[str] = [name for name in SCORES.get(kind, ()) if name in seen]
         wanted = wanted or [name for name in OTHER_SCORES if name in seen][:1]
         x = np.array(steps, float)
         curves = [

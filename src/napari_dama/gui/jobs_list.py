@@ -150,10 +150,10 @@ class JobsList(QWidget):
         if [row.path for row in rows] != self.paths():
             self.list.clear()
             for row in rows:
-                item = QListWidgetItem(self.list)
-                item.setData(Qt.ItemDataRole.UserRole, row.path)
-                item.setSizeHint(QSize(60, ROW_PX))
-                self.list.setItemWidget(item, JobRowView(row))
+                fresh = QListWidgetItem(self.list)
+                fresh.setData(Qt.ItemDataRole.UserRole, row.path)
+                fresh.setSizeHint(QSize(60, ROW_PX))
+                self.list.setItemWidget(fresh, JobRowView(row))
         for index, row in enumerate(rows):
             item = self.list.item(index)
             view = self.row_at(index)

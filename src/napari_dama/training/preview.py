@@ -155,7 +155,8 @@ def outlines_picture(
     from napari_dama.evaluate.overlay import FALSE, HIT, MISS, TRUTH
 
     part = (slice(0, view_px), slice(0, view_px))
-    grey, truth, found = (np.kron(a[part], np.ones((2, 2), a.dtype)) for a in (grey, truth, found))
+    grey = grey[part].repeat(2, axis=0).repeat(2, axis=1)
+    truth, found = (labels[part].repeat(2, axis=0).repeat(2, axis=1) for labels in (truth, found))
     picture = np.repeat((np.clip(grey, 0, 1) * 200).astype(np.uint8)[..., None], 3, axis=2)
     true_hit, found_hit = (np.isin(labels, ids) for labels, ids in zip((truth, found), hits, strict=True))
     boundary: Any = find_boundaries
