@@ -234,7 +234,6 @@ def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "breast_explain.png")
-    window.train(images, "breast", steps=30)
     window.close()
 
 

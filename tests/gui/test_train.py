@@ -115,21 +115,20 @@ def test_finished_model_is_put_on_the_shelf(
 def test_types_are_learned_from_points_in_the_viewer(open_dock: MakeDock, wait_for: Wait) -> None:
     dock = open_dock()
     rng = np.random.default_rng(0)
-    places = rng.uniform(20, 80, (24, 2))  # um, over a slide of 96 x 112 um
-    places[12:, 1] += 20
-    classes = ["neuron", "glia"] * 12
+    places = rng.uniform(5, (90, 105), (40, 2))  # um, over a slide of 96 x 112 um
+    classes = ["neuron", "glia"] * 20
     dock.viewer.add_points(places, features={"class": classes}, name="mine", units=("um", "um"))
     state, form = dock.state.train, dock.train.form
     state.kind = "types"
     form.layer_box.opened.emit()
     state.annotation = "mine"
-    assert "12 glia, 12 neuron" in form.hint.text()
+    assert "20 glia, 20 neuron" in form.hint.text()
     state.max_steps, state.batch_size = 2, 4
     form.start_button.click()
     wait_for(lambda: state_of(dock) == "finished")
     wait_for(lambda: dock.train.jobs.detail.previews.matrix.matrix is not None)
     assert dock.train.jobs.detail.previews.matrix.matrix.classes == ("glia", "neuron")
-    assert "Cut 24 crops (12 glia, 12 neuron)" in dock.train.jobs.detail.log.toPlainText()
+    assert "Cut 40 crops (20 glia, 20 neuron)" in dock.train.jobs.detail.log.toPlainText()
 
 
 def test_a_run_that_cannot_begin_is_told(open_dock: MakeDock, wait_for: Wait, tmp_path: Path) -> None:
