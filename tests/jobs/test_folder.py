@@ -15,7 +15,8 @@ import pytest
 from jobs.conftest import Settings
 from napari_dama.errors import JobError
 from napari_dama.jobs.folder import read_events, read_job, read_metrics
-from napari_dama.training.folder import RunFolder, write_json
+from napari_dama.training.files import write_json
+from napari_dama.training.folder import RunFolder
 from napari_dama.training.identity import ProcessId
 
 

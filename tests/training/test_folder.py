@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from napari_dama.errors import OutputError, SettingsError, StoreError
-from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
+from napari_dama.training.checkpoint import optimiser_tensors, restore_optimiser
+from napari_dama.training.folder import RunFolder
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings
 
 

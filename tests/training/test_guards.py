@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import DamaError, Interrupted, OutputError, StoreError
+from napari_dama.errors import DamaError, Interrupted, ModelError, OutputError, StoreError
 from napari_dama.training import guards
 from napari_dama.training.accumulate import Accumulator, device_lost, out_of_memory, part_of
 from napari_dama.training.crops import Split
@@ -135,7 +136,7 @@ def test_an_error_ends_the_run_before_its_first_step_and_is_recorded(
 def test_a_real_run_records_what_was_checked(store_path: Path, tmp_path: Path) -> None:
     finetune(typing(store_path, tmp_path / "job", max_steps=1))
     events = [json.loads(line) for line in (tmp_path / "job" / "events.jsonl").read_text().splitlines()]
-    assert [event["kind"] for event in events][:4] == ["data", "checked", "started", "validated"]
+    assert [event["kind"] for event in events][:4] == ["data", "checked", "started", "tried"]
     texts = [found["text"] for found in events[1]["findings"]]
     assert any("cells per class, training + validation" in text for text in texts)
     assert any("weights, gradients and moments take" in text for text in texts)
@@ -143,8 +144,6 @@ def test_a_real_run_records_what_was_checked(store_path: Path, tmp_path: Path) -
 
 
 def test_the_same_picture_for_training_and_validation_is_refused(tissue: Path, tmp_path: Path) -> None:  # noqa: F811
-    import shutil
-
     from napari_dama.training.settings import FinetuneSettings
 
     image = min(tissue.glob("*.ome.tif"))
@@ -194,6 +193,29 @@ def test_a_disk_that_fills_up_costs_the_work_since_the_last_checkpoint(
     monkeypatch.setitem(__import__("napari_dama.nets.encoder", fromlist=["SIZES"]).SIZES, "tiny", (48, 2, 3))
     pretrain(chosen, resume=True)
     assert losses(out) == losses(whole)
+
+
+def test_a_parent_that_is_deleted_while_it_is_used_is_named_on_resume(
+    store_path: Path, tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent" / "model"
+    pretrain(pretraining(store_path, tmp_path / "parent", max_steps=1))
+    chosen = typing(store_path, tmp_path / "job", init=str(parent), max_steps=4)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            shutil.rmtree(parent)  # the run itself needs it no more
+        return asked == 4
+
+    with pytest.raises(Interrupted, match="stopped at step 3"):
+        finetune(chosen, stop=stop)
+    with pytest.raises(ModelError, match=r"parent.*model"):
+        finetune(chosen, resume=True)
+    status = json.loads((tmp_path / "job" / "status.json").read_text())
+    assert status["state"] == "failed" and str(parent) in status["why"] and status["step"] == 3
 
 
 # -- memory --------------------------------------------------------------------------------------------------------------

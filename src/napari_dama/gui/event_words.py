@@ -22,6 +22,8 @@ def _said(record: Mapping[str, Any]) -> str:
     if kind == "started":
         how = f" on {record.get('device')} in {record.get('precision')}"
         return (f"Went on at step {step}" if step else "Began") + f" of {record.get('steps')} steps{how}."
+    if kind == "tried":
+        return f"Tried a validation on a few cells: {_numbers(record)}"
     if kind == "validated":
         return f"Step {step}: {_numbers(record)}"
     if kind == "parent":

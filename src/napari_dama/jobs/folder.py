@@ -5,26 +5,36 @@ Everything here may be read while it is written, after a kill, or after someone 
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
-import numpy as np
 import yaml
 
 from napari_dama.errors import JobError
-from napari_dama.training.folder import STOP, read_json
+from napari_dama.jobs.records import Events, Metrics, last_line, read_events, read_metrics
+from napari_dama.training.files import read_json
+from napari_dama.training.folder import STOP
 from napari_dama.training.identity import ProcessId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+__all__ = [
+    "ENDED",
+    "GOING",
+    "Events",
+    "JobView",
+    "Metrics",
+    "State",
+    "process_lives",
+    "read_events",
+    "read_job",
+    "read_metrics",
+    "read_status",
+]
 
 State = Literal["waiting", "starting", "running", "stopping", "stopped", "finished", "failed", "dead"]
 GOING: Final = ("waiting", "starting", "running", "stopping")
@@ -32,7 +42,6 @@ GOING: Final = ("waiting", "starting", "running", "stopping")
 ENDED: Final = ("stopped", "finished", "failed")
 SILENT_S: Final = 60.0
 """A job of another machine without a heartbeat for so long counts as dead."""
-TAIL_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,135 +198,6 @@ def _why_dead(path: Path, status: Mapping[str, Any]) -> str:
     return f"{who} is gone without a word" + (f"; the last line of its log: {last}" if last else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Rows of ``metrics.csv``.
-
-    Attributes
-    ----------
-    step : (N,) int64
-        Ascending.
-    columns : dict of (N,) float64
-        ``epoch``, ``loss``, each part of the loss, ``lr``; NaN where a value is missing.
-    """
-
-    step: NDArray[np.int64]
-    columns: Mapping[str, NDArray[np.float64]]
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-
-def read_metrics(path: str | Path, since: int = 0) -> Metrics:
-    """Rows of a job's ``metrics.csv`` after step ``since``; none while there is no such file.
-
-    Earlier rows are skipped by bisection, so that asking for what is new costs the same however long the job runs. A last
-    row that is not whole yet, and rows that are damaged, are left out.
-    """
-    try:
-        with (Path(path) / "metrics.csv").open("rb") as file:
-            names = next(csv.reader([file.readline().decode("utf-8", "replace")]), [])
-            if since > 0:
-                _seek_after(file, since)
-            data = file.read()
-    except OSError:
-        return Metrics(np.zeros(0, np.int64), {})
-    whole = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
-    rows = []
-    for row in csv.reader(whole.splitlines()):
-        if len(row) == len(names) and row[0].isdigit() and int(row[0]) > since:
-            rows.append([_float(text) for text in row])
-    values = np.array(rows, np.float64).reshape(len(rows), len(names))
-    columns = {name: values[:, i] for i, name in enumerate(names) if name != "step"}
-    return Metrics(values[:, 0].astype(np.int64) if names else np.zeros(0, np.int64), columns)
-
-
-def _seek_after(file: IO[bytes], since: int) -> None:
-    """Move to a start of a line such that all rows after step ``since`` still follow."""
-    low, high = file.tell(), file.seek(0, os.SEEK_END)
-    while high - low > 4096:
-        middle = (low + high) // 2
-        file.seek(middle)
-        file.readline()
-        begin = file.tell()
-        first = file.readline().split(b",", 1)[0]
-        if begin < high and first.isdigit() and int(first) <= since:
-            low = begin
-        else:
-            high = middle
-    file.seek(low)
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """Records of ``events.jsonl``.
-
-    Attributes
-    ----------
-    records : list of dict
-        Each with ``time`` (seconds since 1970) and ``kind``.
-    next_byte : int
-        Where to go on: give it as ``since_byte`` next time.
-    skipped : bool
-        Whether older records were left out, because the file is long or begins anew.
-    """
-
-    records: list[dict[str, Any]]
-    next_byte: int
-    skipped: bool
-
-
-def read_events(path: str | Path, since_byte: int = 0, *, most_bytes: int | None = TAIL_BYTES) -> Events:
-    """Records of a job's ``events.jsonl`` from a byte on; none while there is no such file.
-
-    Parameters
-    ----------
-    path
-        The job's folder.
-    since_byte
-        `Events.next_byte` of the last call. Where the file is shorter than that, it began anew and is read from its start.
-    most_bytes
-        Of a longer rest only the end is read; None reads all.
-    """
-    try:
-        with (Path(path) / "events.jsonl").open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            anew = since_byte > size
-            begin = 0 if anew else max(0, since_byte)
-            cut = most_bytes is not None and size - begin > most_bytes
-            if most_bytes is not None and cut:
-                file.seek(size - most_bytes)
-                file.readline()  # the rest of a record
-                begin = file.tell()
-            file.seek(begin)
-            data = file.read(size - begin)
-    except OSError:
-        return Events([], 0, since_byte > 0)
-    end = data.rfind(b"\n") + 1  # what follows is being written
-    records = [record for line in data[:end].splitlines() if (record := _record(line)) is not None]
-    return Events(records, begin + end, anew or cut)
-
-
-def last_line(file: Path) -> str:
-    """Last line of a text that is not empty; empty where there is none."""
-    try:
-        with file.open("rb") as text:
-            size = text.seek(0, os.SEEK_END)
-            text.seek(max(0, size - 8192))
-            lines = text.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("kind"), str) else None
-
-
 def read_status(path: Path) -> dict[str, Any]:
     """What ``status.json`` holds; empty where it is missing or damaged."""
     return read_json(path / "status.json")
@@ -342,10 +222,3 @@ def _number(value: Any) -> float | None:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {str(key): number for key, value in values.items() if (number := _number(value)) is not None}
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

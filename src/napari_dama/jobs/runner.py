@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
 from napari_dama.jobs.process import read_settings
 from napari_dama.jobs.tickets import Place
-from napari_dama.training.folder import RunFolder, reached, write_json
+from napari_dama.training.files import write_json
+from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.settings import PretrainSettings
 

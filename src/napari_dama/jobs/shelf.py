@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.folder import JobView, read_job
-from napari_dama.training.folder import write_json
+from napari_dama.training.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.shelf import jobs_folder
-from napari_dama.training.folder import write_json
+from napari_dama.training.files import write_json
 from napari_dama.training.identity import ProcessId, host_name
 
 if TYPE_CHECKING:

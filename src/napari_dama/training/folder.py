@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from napari_dama.errors import DamaError, Interrupted, OutputError, SettingsError, StoreError
+from napari_dama.errors import DamaError, Interrupted, OutputError, SettingsError
+from napari_dama.training.files import read_json, write_json
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    import torch
     from torch import Tensor
 
     from napari_dama.training.settings import RunSettings
@@ -251,33 +251,12 @@ class RunFolder:
 
     def save_checkpoint(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write checkpoint ``last`` or ``best`` so that a kill at any moment leaves the old or the new one whole."""
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from napari_dama.training.checkpoint import save
 
-        target = self.path / name
-        partial = self.path / f"{name}.part"
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-                partial / "state.safetensors",
-            )
-            write_json(partial / "state.json", facts)
-            old = self.path / f"{name}.old"
-            if target.exists():  # else a kill left `old` as the only whole one: it stays until the end
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(target, old)
-            os.replace(partial, target)
-            shutil.rmtree(old, ignore_errors=True)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)  # on a full disk it stands in its own way
-            if not self.path.is_dir():
-                raise self._gone() from error
-            why = getattr(error, "strerror", None) or error
-            raise OutputError(
-                f"cannot write checkpoint {target}: {why}; the one before it is kept"
-            ) from error
+            save(self.path / name, tensors, facts)
+        except OutputError as error:
+            raise (error if self.path.is_dir() else self._gone()) from error.__cause__
 
     def load_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and facts of a checkpoint, or None where there is none.
@@ -287,17 +266,9 @@ class RunFolder:
         StoreError
             If the checkpoint is damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from napari_dama.training.checkpoint import load
 
-        for folder in (self.path / name, self.path / f"{name}.old"):
-            if (folder / "state.json").is_file():
-                try:
-                    facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-                    return load_file(folder / "state.safetensors"), facts
-                except (OSError, ValueError, SafetensorError) as error:
-                    raise StoreError(f"checkpoint {folder} is damaged: {error}") from error
-        return None
+        return load(self.path / name)
 
 
 def opened(
@@ -309,60 +280,10 @@ def opened(
     return RunFolder.begin(settings, resume=resume, overwrite=overwrite)
 
 
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that readers see the old or the new text, never a part."""
-    partial = file.with_name(file.name + ".part")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-    for left in range(9, -1, -1):
-        try:
-            os.replace(partial, file)
-            return
-        except PermissionError:  # on Windows, while someone reads it
-            if not left:
-                raise
-            time.sleep(0.02)
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of an optimiser as named tensors, so that it needs no pickle."""
-    import torch
-
-    tensors = {}
-    for index, state in optimiser.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value)
-    return tensors
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Fill an optimiser from `optimiser_tensors`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
-    whole = optimiser.state_dict()
-    whole["state"] = state
-    optimiser.load_state_dict(whole)
-
-
 def reached(path: Path) -> dict[str, Any]:
     """What a run that is taken up again had reached, as its status says."""
     status = read_json(path / "status.json")
     return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What `write_json` wrote; empty where the file is missing or damaged."""
-    for _ in range(3):
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return found if isinstance(found, dict) else {}
-        except PermissionError:  # on Windows, while it is replaced
-            time.sleep(0.02)
-        except (OSError, ValueError):
-            break
-    return {}
 
 
 def clear(path: Path) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from napari_dama.training.folder import RunFolder
 
 LOOKED_AT: Final = 20_000
-"""Crops of each side that are compared; drawn at random from larger sides."""
+LOOKED_AT_ON_DISK: Final = 2_000
+"""Crops of each side that are compared; drawn at random from larger sides, and fewer where each is a read of the disk."""
 FEW: Final = 10
 PATCH_PX: Final = 8
 
@@ -151,7 +152,8 @@ def _same_file(store: CropStore, split: Split) -> list[Finding]:
 
 def _same_crops(split: Split, crops: NDArray[Any]) -> list[Finding]:
     """Crops that are the same, pixel by pixel, on both sides; blank ones say nothing."""
-    train, held = (_some(rows) for rows in (split.train, split.validation))
+    most = LOOKED_AT_ON_DISK if isinstance(crops, np.memmap) else LOOKED_AT
+    train, held = (_some(rows, most) for rows in (split.train, split.validation))
     known: dict[bytes, list[int]] = {}
     for row in train:
         if (key := _middle(crops[row])) is not None:
@@ -171,10 +173,10 @@ def _same_crops(split: Split, crops: NDArray[Any]) -> list[Finding]:
     return [Finding("warning", f"leak: {looked}")]
 
 
-def _some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(rows) <= LOOKED_AT:
+def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    if len(rows) <= most:
         return rows
-    return np.sort(np.random.default_rng(0).choice(rows, LOOKED_AT, replace=False))
+    return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
 def _middle(crop: NDArray[Any]) -> bytes | None:

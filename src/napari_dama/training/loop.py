@@ -20,11 +20,12 @@ from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
 from napari_dama.training import guards
 from napari_dama.training.accumulate import WHOLE, Accumulator, Part
-from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
+from napari_dama.training.checkpoint import module_state, optimiser_tensors, take_up, unlogged
 from napari_dama.training.optimiser import make_optimiser, rate_at
 
 if TYPE_CHECKING:
     from napari_dama.nets.dama import Losses
+    from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import RunSettings
 
 
@@ -48,6 +49,7 @@ class Task(Protocol):
 
     A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
     that is done: methods with a teacher move it there. ``least`` is the fewest samples of a part of a batch, 1 if absent.
+    ``trial()`` is a validation of a little, once before the first step; ``validate()`` takes its place if absent.
     With ``preview(run: RunFolder, step: int)`` it leaves a picture of what it can do so far, right after a validation.
     """
 
@@ -117,8 +119,8 @@ def run_training(
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     peak = settings.lr * settings.batch_size / 256
-    first, best = _resume(run, held, module, optimiser)
-    sums, summed = _unlogged(held, device)
+    first, best = take_up(run, held, module, optimiser)
+    sums, summed = unlogged(held, device)
     after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
     preview: Callable[[RunFolder, int], None] | None = getattr(task, "preview", None)
 
@@ -140,9 +142,10 @@ def run_training(
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan
     run.event("started", step=first, steps=steps, device=str(device), precision=precision)
-    if first == 0:  # what would fail at the first validation fails now, and the curve begins before training
+    if first == 0:  # what would fail at the first validation fails now
         module.eval()
-        run.event("validated", step=0, **task.validate())
+        trial: Callable[[], dict[str, float]] = getattr(task, "trial", task.validate)
+        run.event("tried", step=0, **trial())
         if preview is not None and settings.previews:
             preview(run, 0)
     began = saved = time.monotonic()
@@ -245,7 +248,7 @@ def run_training(
             saved = time.monotonic()
     kept = run.load_checkpoint("best")
     if kept is not None:
-        module.load_state_dict(_module_state(kept[0]))
+        module.load_state_dict(module_state(kept[0]))
     module.eval()
     task.finish(run, best)
     run.status(**facts(steps, "finished"))
@@ -281,12 +284,6 @@ def _attempts(
     return prepare, loss, backward
 
 
-def _module_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")
-    }
-
-
 def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]) -> str:
     """What the settings say; by itself, what the run began with, else what is quickest here."""
     if settings.precision != "auto":
@@ -294,34 +291,3 @@ def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]
     if held.get("device") == device.type:
         return str(held["precision"])
     return fastest_precision(device, training=True)
-
-
-def _unlogged(
-    held: tuple[dict[str, Tensor], dict[str, Any]] | None, device: torch.device
-) -> tuple[dict[str, Tensor], int]:
-    """Sums of losses since the last row of ``metrics.csv``, so that the next row is that of a run never stopped."""
-    if held is None:
-        return {}, 0
-    tensors, state = held
-    sums = {
-        name.removeprefix("sums."): value.to(device)
-        for name, value in tensors.items()
-        if name.startswith("sums.")
-    }
-    return sums, int(state.get("summed", 0))
-
-
-def _resume(
-    run: RunFolder,
-    found: tuple[dict[str, Tensor], dict[str, Any]] | None,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-) -> tuple[int, dict[str, float]]:
-    if found is None:
-        run.forget_after(0)
-        return 0, {}
-    tensors, state = found
-    module.load_state_dict(_module_state(tensors))
-    restore_optimiser(optimiser, tensors)
-    run.forget_after(state["step"])
-    return int(state["step"]), dict(state["best"])

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from napari_dama.training.folder import write_json
+from napari_dama.training.files import write_json
 
 if TYPE_CHECKING:
     from torch import nn

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 VARIATION = Variation(zoom=(0.8, 1.35), shift=0.1, gain=0.1, gamma=0.1, noise=0.0, drop_marker=0.1)
 """Pretraining varies geometry widely and intensity little: patches are normalised by themselves anyway."""
+VALIDATION_CELLS = 1024
+TRIAL_CELLS = 32
 
 
 class PretrainTask:
@@ -87,8 +89,14 @@ class PretrainTask:
         The score is the negative loss, or 0 at all times where a teacher moves and losses of two steps do not compare, so
         that the last weights are kept.
         """
-        rows = self.split.validation
-        rows = np.random.default_rng(0).permutation(rows)[:1024]
+        return self._validated(VALIDATION_CELLS)
+
+    def trial(self) -> dict[str, float]:
+        """A validation of a few crops, before the first step."""
+        return self._validated(TRIAL_CELLS)
+
+    def _validated(self, most: int) -> dict[str, float]:
+        rows = np.random.default_rng(0).permutation(self.split.validation)[:most]
         how = (
             NO_VARIATION if self.method.views == 1 else VARIATION
         )  # two views of the same pixels would be no task

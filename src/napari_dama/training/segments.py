@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
 ZOOM = (0.55, 1.5)
 VALIDATION_PX = 640
+TRIAL_PX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +243,20 @@ class SegmentTask:
 
         Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
         """
-        whole = self._found(self.module, only_nuclear=False)
+        whole, alone = (
+            self._found(self.module, self.validation, VALIDATION_PX, only_nuclear=only)
+            for only in (False, True)
+        )
         self.shown = whole[0]
-        return self._metrics(whole, self._found(self.module, only_nuclear=True))
+        return self._metrics(whole, alone)
+
+    def trial(self) -> dict[str, float]:
+        """A validation of one corner, before the first step."""
+        fields, most_px = self.validation[:1], max(TRIAL_PX, self.model.card.image_px)
+        whole, alone = (
+            self._found(self.module, fields, most_px, only_nuclear=only) for only in (False, True)
+        )
+        return self._metrics(whole, alone)
 
     def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
         """The parent's metrics on the same fields, where it finds outlines."""
@@ -253,7 +265,9 @@ class SegmentTask:
         part = load_model(self.settings.init, device=str(self.device)).parts.get("segments")
         if part is None:
             return None
-        whole, alone = (self._found(part, only_nuclear=only) for only in (False, True))
+        whole, alone = (
+            self._found(part, self.validation, VALIDATION_PX, only_nuclear=only) for only in (False, True)
+        )
         return self.settings.init, self._metrics(whole, alone)
 
     def preview(self, run: RunFolder, step: int) -> None:
@@ -287,12 +301,14 @@ class SegmentTask:
             "score": 0.7 * f1["f1"] + 0.3 * f1_alone["f1"],
         }
 
-    def _found(self, module: nn.Module, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
-        """Truth and what the network finds in the corner of each validation field."""
+    def _found(
+        self, module: nn.Module, fields: list[LabelledField], most_px: int, *, only_nuclear: bool
+    ) -> list[tuple[NDArray[np.int32], Detections]]:
+        """Truth and what the network finds in the corner of each field."""
         side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
         pairs = []
-        for field in self.validation:
-            height, width = (min(n, VALIDATION_PX) // side * side for n in field.labels.shape)
+        for field in fields:
+            height, width = (min(n, most_px) // side * side for n in field.labels.shape)
             x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]

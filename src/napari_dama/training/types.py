@@ -37,6 +37,7 @@ VARIATION = Variation(
     zoom=(0.9, 1.15), shift=0.02, gain=0.2, gamma=0.15, noise=0.03, drop_marker=0.04, only_nuclear=0.0
 )
 VALIDATION_CELLS = 2048
+TRIAL_CELLS = 32
 BLOCK = 128
 
 
@@ -154,7 +155,15 @@ class TypeTask:
 
     def validate(self) -> dict[str, float]:
         """Balanced accuracy, accuracy and macro-F1 on held-out fields of view."""
-        rows = self._validation_rows()
+        return self._validated(self._validation_rows())
+
+    def trial(self) -> dict[str, float]:
+        """A validation of a few cells, before the first step."""
+        found = self._validated(self._validation_rows()[:TRIAL_CELLS])
+        self.confusion = None  # of too few cells to be shown
+        return found
+
+    def _validated(self, rows: NDArray[np.int64]) -> dict[str, float]:
         guesses = []
         with torch.no_grad():
             for start in range(0, len(rows), BLOCK):
