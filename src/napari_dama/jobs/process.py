@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from napari_dama.errors import JobError, OutputError, SettingsError
 from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
 from napari_dama.jobs.tickets import reserved
-from napari_dama.training.folder import STOP, RunFolder, clear, reached
+from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
@@ -131,6 +132,7 @@ def delete(path: str | Path) -> None:
     lock = FolderLock(path, wait_s=ENDING_S)
     try:
         clear(path)
+        shutil.rmtree(path / ANNOTATIONS, ignore_errors=True)
     finally:
         lock.release()
     (path / LOCK).unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -18,7 +18,9 @@ from napari_dama.training.classes import head_of_parent
 from napari_dama.training.folder import RunFolder, opened
 from napari_dama.training.guards import memory_findings, report
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
+from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.pretrain import load_matching
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +106,9 @@ def _warm_start(part: nn.Module, parent: Model, task: str, classes: list[str]) -
 
 def finish_model(model: Model, run: RunFolder, metrics: dict[str, float], task: str) -> None:
     """Write the model with its metrics in the card."""
-    model.card.metrics = {**model.card.metrics, task: {"validation": metrics}}
+    own: dict[str, Any] = {"validation": metrics}
+    model.card.metrics = {**model.card.metrics, task: own}
+    tell_of_parent(model.card, run, own)
     for part in model.parts.values():
         part.eval()
     save_model(model, run.path / "model", overwrite=True)
@@ -151,13 +155,16 @@ def finetune(
     from napari_dama.training.segments import SegmentTask
     from napari_dama.training.types import TypeTask
 
+    settings = settings.with_own_store()
     device = prepare_device(settings)
     with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
+        ensure_store(settings.sources, settings.data[0], run, stop)
         task: TypeTask | SegmentTask = (
             TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
         )
         run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
         report(run, [*task.findings(), *memory_findings(task.module, device)])
+        measure_parent(task, run, device)
         return run_training(
             task,
             settings,

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import RunSettings
 
 STOP = "stop"
+ANNOTATIONS = "annotations"
+"""Cells given for a run's slides, which may lie in its folder before it begins."""
 HEARTBEAT_S = 5.0
-FOLDERS = ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews")
+FOLDERS = ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews", "crops")
 FILES = (
-    *("job.yaml", "metrics.csv", "metrics.part", "events.jsonl", "log.txt", STOP),
+    *("job.yaml", "metrics.csv", "metrics.part", "events.jsonl", "log.txt", "parent.json", STOP),
     *("status.json", "status.json.part", "job.yaml.part"),
 )
 
@@ -293,11 +295,11 @@ def clear(path: Path) -> None:
 
 
 def _holds_something(path: Path) -> bool:
-    return path.is_dir() and any(entry.name != LOCK for entry in path.iterdir())
+    return path.is_dir() and any(entry.name not in (LOCK, ANNOTATIONS) for entry in path.iterdir())
 
 
 def _same_settings(old: RunSettings, asked: RunSettings) -> None:
-    free = {"out", "device", "threads", "checkpoint_seconds", "log_every"}
+    free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)
         if name not in free and _whole(before) != _whole(now):

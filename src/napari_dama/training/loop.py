@@ -50,6 +50,7 @@ class Task(Protocol):
     A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
     that is done: methods with a teacher move it there. ``least`` is the fewest samples of a part of a batch, 1 if absent.
     ``trial()`` is a validation of a little, once before the first step; ``validate()`` takes its place if absent.
+    With ``preview(run: RunFolder, step: int)`` it leaves a picture of what it can do so far, right after a validation.
     """
 
     module: nn.Module
@@ -121,6 +122,7 @@ def run_training(
     first, best = take_up(run, held, module, optimiser)
     sums, summed = unlogged(held, device)
     after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
+    preview: Callable[[RunFolder, int], None] | None = getattr(task, "preview", None)
 
     def split(parts: int) -> None:
         text = f"memory ran out: batches of {settings.batch_size} are learned in {parts} parts from now on"
@@ -144,6 +146,8 @@ def run_training(
         module.eval()
         trial: Callable[[], dict[str, float]] = getattr(task, "trial", task.validate)
         run.event("tried", step=0, **trial())
+        if preview is not None and settings.previews:
+            preview(run, 0)
     began = saved = time.monotonic()
 
     def checkpoint(done: int) -> None:
@@ -233,6 +237,8 @@ def run_training(
             module.eval()
             found = task.validate()
             run.event("validated", step=done, **found)
+            if preview is not None and settings.previews:
+                preview(run, done)
             if not best or found["score"] >= best["score"]:
                 best = {**found, "step": float(done)}
                 weights = {f"module.{k}": v for k, v in module.state_dict().items()}

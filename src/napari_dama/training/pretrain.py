@@ -24,6 +24,10 @@ from napari_dama.training.folder import RunFolder, opened
 from napari_dama.training.guards import Finding, memory_findings, report, store_findings
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
+from napari_dama.training.parent import measure_parent, tell_of_parent
+from napari_dama.training.preview import CELLS, masked_views, strip
+from napari_dama.training.preview_files import save_preview
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +53,7 @@ class PretrainTask:
         shape = EncoderSpec(settings.size, len(store.markers), self.card.image_px, self.card.patch_px)
         self.method: Method = method_module(settings, shape)
         self.module: nn.Module = self.method
-        if settings.init != "random":
-            _start_from(self.method, settings.init, store)
+        self.starts_as_parent = settings.init != "random" and _start_from(self.method, settings.init, store)
         self.split = split_of(store, settings)
         self.samples = len(self.split.train)
         nuclear = tuple(self.card.nuclear)
@@ -115,6 +118,24 @@ class PretrainTask:
         reconstruction = means.get("validation_reconstruction_1", means["validation_loss"])
         return {**means, "score": -reconstruction}
 
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's losses on validation crops: those of this network while it still is the parent's."""
+        if not self.starts_as_parent or not self.method.comparable:
+            return None
+        return self.settings.init, self.validate()
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave a picture of a few validation cells, masked and rebuilt; nothing where the method has no decoder."""
+        network = self.method.autoencoder
+        if network is None:
+            return
+        rows = np.random.default_rng(0).permutation(self.split.validation)[:CELLS]
+        x, present = self.batches.batch(rows)
+        views = masked_views(network, x, present, self.settings)
+        picture = strip(views, self.store.markers, self.card.nuclear)
+        note = "Validation cells, markers in their colours; what is grey was hidden from the network."
+        save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
+
     def _losses(self, rows: NDArray[np.int64], how: Variation, generator: torch.Generator) -> Losses:
         seen = [self.batches.batch(rows, how=how, generator=generator) for _ in range(self.method.views)]
         losses: Losses = self.method(*(x for x, _ in seen), present=seen[0][1], generator=generator)
@@ -123,6 +144,7 @@ class PretrainTask:
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
         """Write what is kept as a model: the autoencoder, or the encoder of a method that has none."""
         self.card.metrics = {"validation": metrics}
+        tell_of_parent(self.card, run, self.card.metrics)
         autoencoder = self.method.autoencoder
         kept: dict[str, nn.Module] = (
             {"features": FeatureEncoder(self.method.encoder)}
@@ -171,14 +193,17 @@ def training_facts(settings: Any, store: CropStore) -> dict[str, Any]:
     """What a card says of the data and the settings of a run."""
     return {
         "napari_dama": __version__,
-        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads"}),
+        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads", "sources"}),
         "crops": len(store),
         "slides": [slide.name for slide in store.slides][:200],
     }
 
 
-def _start_from(method: Method, init: str, store: CropStore) -> None:
-    """Take weights of another model's autoencoder, or at least of its encoder."""
+def _start_from(method: Method, init: str, store: CropStore) -> bool:
+    """Take weights of another model's autoencoder, or at least of its encoder.
+
+    True where what is kept is the parent's as a whole, decoder included.
+    """
     model = load_model(init)
     if list(store.markers) != model.card.panel:
         raise ModelError(
@@ -194,6 +219,8 @@ def _start_from(method: Method, init: str, store: CropStore) -> None:
     if not students:
         load_matching(FeatureEncoder(method.encoder), encoder, where=init)
     method.restart()
+    kept = {} if method.autoencoder is None else method.autoencoder.state_dict()
+    return bool(kept) and all(k in source and source[k].shape == v.shape for k, v in kept.items())
 
 
 def load_matching(target: nn.Module, source: dict[str, Tensor], *, where: str) -> None:
@@ -248,9 +275,13 @@ def pretrain(
     Interrupted
         If a stop was asked for.
     """
+    settings = settings.with_own_store()
     device = prepare_device(settings)
-    store = CropStore.open(settings.crops)
+    if settings.sources is None:
+        CropStore.open(settings.crops)  # a wrong path shows before a folder is made
     with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
+        ensure_store(settings.sources, settings.crops, run, stop)
+        store = CropStore.open(settings.crops)
         task = PretrainTask(settings, store, device)
         run.event(
             "data",
@@ -260,4 +291,5 @@ def pretrain(
             validation=len(task.split.validation),
         )
         report(run, [*task.findings(), *memory_findings(task.module, device)])
+        measure_parent(task, run, device)
         return run_training(task, settings, run, device=device, progress=progress, stop=stop)

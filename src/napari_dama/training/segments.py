@@ -17,7 +17,9 @@ from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
 from napari_dama.evaluate.coco import average_precision
 from napari_dama.evaluate.match import iou_table
+from napari_dama.evaluate.overlay import stretched
 from napari_dama.models.detect import Detections, detect
+from napari_dama.models.shelf import load_model
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
@@ -25,6 +27,8 @@ from napari_dama.training.accumulate import WHOLE, Part, part_slice
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
 from napari_dama.training.guards import Finding, same_fields
 from napari_dama.training.heads import head_training
+from napari_dama.training.preview import outlines_picture
+from napari_dama.training.preview_files import save_preview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,6 +178,7 @@ class SegmentTask:
         set_drop_path(part, settings.drop_path)
         self.module: nn.Module = part.requires_grad_(True)
         self.head = head_training(part)
+        self.shown: tuple[NDArray[np.int32], Detections] | None = None  # first field at the last validation
         encoder = getattr(part, "encoder", None)
         if settings.freeze_encoder and encoder is not None:
             encoder.requires_grad_(False)
@@ -238,14 +243,54 @@ class SegmentTask:
 
         Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
         """
-        return self._validated(self.validation, VALIDATION_PX)
+        whole, alone = (
+            self._found(self.module, self.validation, VALIDATION_PX, only_nuclear=only)
+            for only in (False, True)
+        )
+        self.shown = whole[0]
+        return self._metrics(whole, alone)
 
     def trial(self) -> dict[str, float]:
         """A validation of one corner, before the first step."""
-        return self._validated(self.validation[:1], max(TRIAL_PX, self.model.card.image_px))
+        fields, most_px = self.validation[:1], max(TRIAL_PX, self.model.card.image_px)
+        whole, alone = (
+            self._found(self.module, fields, most_px, only_nuclear=only) for only in (False, True)
+        )
+        return self._metrics(whole, alone)
 
-    def _validated(self, fields: list[LabelledField], most_px: int) -> dict[str, float]:
-        whole, alone = (self._found(fields, most_px, only_nuclear=only) for only in (False, True))
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's metrics on the same fields, where it finds outlines."""
+        if self.settings.init == "random":
+            return None
+        part = load_model(self.settings.init, device=str(self.device)).parts.get("segments")
+        if part is None:
+            return None
+        whole, alone = (
+            self._found(part, self.validation, VALIDATION_PX, only_nuclear=only) for only in (False, True)
+        )
+        return self.settings.init, self._metrics(whole, alone)
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave a picture of true and found outlines on the first validation field."""
+        if self.shown is None:
+            return
+        truth, found = self.shown
+        cells = found.cells()
+        table = iou_table(truth, cells)
+        true_hits, found_hits, _ = table.matches(0.5)
+        hits = table.truth.ids[true_hits], table.pred.ids[found_hits]
+        height, width = truth.shape
+        card = self.model.card
+        nucleus = self.validation[0].pixels[card.panel.index(card.nuclear[0]), :height, :width]
+        picture = outlines_picture(stretched(nucleus), truth, cells, hits)
+        note = f"{self.validation[0].name}, {card.nuclear[0]}; a found cell has an IoU of at least 0.5 with a true one."
+        save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
+
+    def _metrics(
+        self,
+        whole: list[tuple[NDArray[np.int32], Detections]],
+        alone: list[tuple[NDArray[np.int32], Detections]],
+    ) -> dict[str, float]:
         f1, f1_alone = _f1_scores(whole), _f1_scores(alone)
         limit = self.head.detection_limit
         return {
@@ -257,7 +302,7 @@ class SegmentTask:
         }
 
     def _found(
-        self, fields: list[LabelledField], most_px: int, *, only_nuclear: bool
+        self, module: nn.Module, fields: list[LabelledField], most_px: int, *, only_nuclear: bool
     ) -> list[tuple[NDArray[np.int32], Detections]]:
         """Truth and what the network finds in the corner of each field."""
         side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
@@ -268,7 +313,7 @@ class SegmentTask:
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]
             with torch.no_grad():
-                (found,) = detect(self.module, x, pixel_um=pixel_um)
+                (found,) = detect(module, x, pixel_um=pixel_um)
             pairs.append((relabelled(field.labels[:height, :width]), found))
         return pairs
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import SettingsError, StoreError
-from napari_dama.models.shelf import load_card
+from napari_dama.models.shelf import load_card, load_model
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
 from napari_dama.training.accumulate import WHOLE, Part, part_of
@@ -24,6 +24,8 @@ from napari_dama.training.finetune import check_panel, finish_model, set_drop_pa
 from napari_dama.training.guards import Finding, class_findings, store_findings
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
+from napari_dama.training.preview import confusion_counts
+from napari_dama.training.preview_files import save_confusion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +76,7 @@ class TypeTask:
         tricks = settings.augmented or settings.mixup or settings.cutmix or settings.erasing
         self.cached = settings.freeze_encoder and part.path is None and not tricks
         self._features: Tensor | None = None
+        self.confusion: NDArray[np.int64] | None = None  # of the last validation
         number = {name: index for index, name in enumerate(self.classes)}
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
@@ -156,7 +159,9 @@ class TypeTask:
 
     def trial(self) -> dict[str, float]:
         """A validation of a few cells, before the first step."""
-        return self._validated(self._validation_rows()[:TRIAL_CELLS])
+        found = self._validated(self._validation_rows()[:TRIAL_CELLS])
+        self.confusion = None  # of too few cells to be shown
+        return found
 
     def _validated(self, rows: NDArray[np.int64]) -> dict[str, float]:
         guesses = []
@@ -169,6 +174,33 @@ class TypeTask:
                     logits = self.module(self.batches.batch(some)[0])
                 guesses.append(logits.argmax(dim=1).cpu().numpy())
         guess, truth = np.concatenate(guesses), self.targets[rows]
+        self.confusion = confusion_counts(truth, guess, len(self.classes))
+        return self._metrics(truth, guess)
+
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's metrics on the same cells, where it tells types; a class that it does not know counts as missed."""
+        if self.settings.init == "random":
+            return None
+        parent = load_model(self.settings.init, device=str(self.device))
+        part = parent.parts.get("types")
+        if part is None:
+            return None
+        number = {name: index for index, name in enumerate(self.classes)}
+        own = np.array([number.get(name, -1) for name in parent.card.classes])
+        rows = self._validation_rows()
+        guesses = []
+        with torch.no_grad():
+            for start in range(0, len(rows), BLOCK):
+                logits = part(self.batches.batch(rows[start : start + BLOCK])[0])
+                guesses.append(own[logits.argmax(dim=1).cpu().numpy()])
+        return self.settings.init, self._metrics(self.targets[rows], np.concatenate(guesses))
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave the confusion matrix of the last validation."""
+        if self.confusion is not None:
+            save_confusion(run.path, step, self.classes, self.confusion)
+
+    def _metrics(self, truth: NDArray[np.int64], guess: NDArray[np.int64]) -> dict[str, float]:
         there = np.unique(truth)  # a guess may be a class that no held-out cell has
         recall = recall_score(truth, guess, labels=there, average="macro", zero_division=0)
         balanced = float(recall) if len(there) > 1 else float("nan")
