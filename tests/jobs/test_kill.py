@@ -20,7 +20,6 @@ from napari_dama.training.folder import RunFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and kills POSIX processes")
 LONG = {
-    "max_steps": 40,
     "validate_every": 10,
     "method": "dama",
     "last_blocks": 2,
