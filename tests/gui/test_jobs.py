@@ -193,7 +193,21 @@ def test_nothing_is_wider_than_a_narrow_dock(panel: Any, wait_for: Wait, qtbot: 
     )
     add_previews(job, 10)
     add_confusion(job)
+    for number in range(5):
+        fake_job(tmp_path / f"other_{number}", "finished")
     widget = panel()
+    widget.state.selected = str(job)
+    widget.resize(420, 900)
+    wait_for(lambda: ready(widget))
+    qtbot.wait(50)
+    widget.resize(308, 900)
+    qtbot.wait(50)
+    room = widget.list.list.viewport()
+    for index in range(6):
+        badge = widget.list.row_at(index).badge
+        corner = badge.mapTo(room, badge.rect().topRight())
+        if 0 <= corner.y() < room.height():  # Qt lays the others out when they are scrolled to
+            assert corner.x() < room.width()
     for page in ("curves", "pictures", "log", "about"):
         widget.state.page = page
         wait_for(lambda: ready(widget))

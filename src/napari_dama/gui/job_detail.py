@@ -12,8 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPlainTextEdit,
     QPushButton,
-    QSizePolicy,
-    QTabWidget,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -83,10 +82,13 @@ class JobDetail(QWidget):
         self.about = wrapped(QLabel())
         self.about.setTextFormat(Qt.TextFormat.RichText)
         self.about.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.pages = QTabWidget()
-        self.pages.setUsesScrollButtons(False)
-        self.pages.setElideMode(Qt.TextElideMode.ElideNone)
-        self.pages.setDocumentMode(True)
+        # a tab widget would be as high as its highest page, whichever is seen
+        self.tabs = QTabBar()
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
+        self.tabs.setExpanding(False)
+        self.tabs.setDrawBase(False)
+        self.pages: list[QWidget] = []
         curves = (self.no_curves, self.log_box, self.losses, self.scores)
         for title, widgets in (
             ("Curves", curves),
@@ -94,15 +96,18 @@ class JobDetail(QWidget):
             ("Log", (self.log,)),
             ("About", (self.about,)),
         ):
-            self.pages.addTab(_column(*widgets), title)
+            self.tabs.addTab(title)
+            self.pages.append(_column(*widgets))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.name, self.words, self.verdict, self.buttons["use"]):
             layout.addWidget(widget)
         layout.addLayout(grid)
-        layout.addWidget(self.pages)
+        layout.addWidget(self.tabs)
+        for page in self.pages:
+            layout.addWidget(page)
         layout.addStretch()
-        self.pages.currentChanged.connect(self._on_page)
+        self.tabs.currentChanged.connect(self._on_page)
         self.log_box.toggled.connect(self._on_axis)
 
     def show_job(self, view: JobView | None, data: JobData | None) -> None:
@@ -160,14 +165,10 @@ class JobDetail(QWidget):
             bar.setValue(bar.maximum() if at_end else place)
 
     def _sync_page(self) -> None:
-        self.pages.setCurrentIndex(PAGES.index(self.state.page))
-        for index in range(self.pages.count()):  # as high as the page that is seen, not as the highest
-            page = self.pages.widget(index)
-            if page is not None:
-                seen = index == self.pages.currentIndex()
-                high = QSizePolicy.Policy.Preferred if seen else QSizePolicy.Policy.Ignored
-                page.setSizePolicy(QSizePolicy.Policy.Preferred, high)
-        self.pages.updateGeometry()
+        seen = PAGES.index(self.state.page)
+        self.tabs.setCurrentIndex(seen)
+        for index, page in enumerate(self.pages):
+            page.setVisible(index == seen)
 
     def _sync_axis(self) -> None:
         self.log_box.setChecked(self.state.log_axis)
