@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=RunSettings)
 ENDING_S = 10.0
-"""A process that has said its last word may hold the folder for another moment."""
+"""A process that has said its last word, or was killed, may hold the folder for another moment."""
 KINDS: dict[str, type[RunSettings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
 
 
@@ -59,7 +59,8 @@ def launch(
 ) -> JobView:
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     settings = with_whole_paths(settings)
-    ending = read_status(settings.out).get("state") in ENDED
+    status = read_status(settings.out)
+    ending = status.get("state") in ENDED or not process_lives(status)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite, wait_s=ENDING_S if ending else 0)
     try:
         process = _spawn(run.path, words)
