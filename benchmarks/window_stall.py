@@ -142,7 +142,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     timed(panel, drawn)
     report = Report("window_stall", COLUMNS)
     report.facts["window"] = f"napari, 7 markers of 768 x 768 px, a look at the jobs every {POLL_MS} ms"
-    report.facts["job"] = f"DAMA pretraining, tiny, batch 32, {options.threads} threads of torch"
+    report.facts["job"] = f"DAMA pretraining, tiny, batch 8, {options.threads} threads of torch"
     ticks = Ticks()
     spin(3)
 
@@ -156,10 +156,10 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
 
     row("idle")
     state = dock.state.train
-    state.max_steps, state.epochs, state.batch_size = 100_000, 100_000, 32
+    state.max_steps, state.epochs, state.batch_size = 100_000, 100_000, 8
     plan = resolve_train(state, [str(slide)], {}, None, folder)
     changed = plan.settings.model_copy(
-        update={"validate_every": 20, "checkpoint_seconds": 5.0, "threads": options.threads}
+        update={"validate_every": 20, "checkpoint_seconds": 5.0, "log_every": 1, "threads": options.threads}
     )
     view = begin(TrainPlan(changed), None)
     panel.show_started(view)

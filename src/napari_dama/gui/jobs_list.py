@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QFrame,
@@ -137,11 +137,13 @@ class JobsList(QWidget):
         self.list.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.list.setMinimumWidth(60)
         self.list.setUniformItemSizes(True)
-        self.list.setResizeMode(QListWidget.ResizeMode.Adjust)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.empty)
         layout.addWidget(self.list)
+        self.room = self.list.viewport()
+        if self.room is not None:
+            self.room.installEventFilter(self)
         self.list.currentItemChanged.connect(self._on_current)
         self.show_rows((), "")
 
@@ -165,8 +167,22 @@ class JobsList(QWidget):
         self.list.blockSignals(blocked)
         self.empty.setVisible(not rows)
         self.list.setVisible(bool(rows))
+        self._fit_rows()
         self.list.setFixedHeight(min(max(len(rows), 1), ROWS_SEEN) * ROW_PX + 4)
         say(self.empty, "" if rows else _EMPTY)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Fit the rows when the list, or the room that its scroll bar leaves, changes its width."""
+        if event is not None and event.type() == QEvent.Type.Resize and watched is self.room:
+            self._fit_rows()
+        return super().eventFilter(watched, event)
+
+    def _fit_rows(self) -> None:
+        """Qt widens rows with the list, and leaves them wide."""
+        for index in range(self.list.count()):
+            view = self.row_at(index)
+            if view is not None and self.room is not None:
+                view.setFixedWidth(max(self.room.width(), 60))
 
     def paths(self) -> list[str]:
         """Return the jobs' folders in the order shown."""
