@@ -96,6 +96,15 @@ def test_a_killed_job_is_dead_and_a_polite_kill_stops_it(settings: Settings) -> 
     assert ended(path).state == "stopped"
 
 
+def test_a_stop_before_the_first_step_is_heeded(settings: Settings) -> None:
+    path = start(settings(max_steps=100_000)).path
+    request_stop(path)
+    assert read_job(path).state == "stopping"
+    view = ended(path)
+    assert view.state == "stopped" and view.step == 0
+    assert not (path / "metrics.csv").exists()
+
+
 def test_a_process_that_dies_before_its_first_word_is_dead(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +185,8 @@ def test_mistakes_show_before_a_process_begins(settings: Settings, tmp_path: Pat
     RunFolder.begin(settings("run"), resume=False, overwrite=False).close()
     with pytest.raises(OutputError, match="holds a run already"):
         start(settings("run"))
+    with pytest.raises(SettingsError, match="device must be one of auto, cuda, mps, cpu, got 'gpu'"):
+        start(settings("third", device="gpu"))
     assert len(psutil.Process().children()) == before and list_jobs() == []
     assert [entry.name for entry in (tmp_path / "job").iterdir()] == ["photo.txt"]
 

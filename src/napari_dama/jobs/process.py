@@ -16,6 +16,7 @@ from napari_dama.errors import JobError, OutputError, SettingsError
 from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
 from napari_dama.jobs.tickets import reserved
+from napari_dama.predict.device import DEVICES
 from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
@@ -58,6 +59,8 @@ def launch(
     settings: RunSettings, words: Sequence[str], *, state: str, resume: bool, overwrite: bool
 ) -> JobView:
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
+    if settings.device.partition(":")[0] not in DEVICES:
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}, got {settings.device!r}")
     settings = with_whole_paths(settings)
     status = read_status(settings.out)
     ending = status.get("state") in ENDED or not process_lives(status)

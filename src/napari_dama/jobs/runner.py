@@ -55,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     path: Path = options.job
     try:
         settings = read_settings(path)
-        with RunFolder.begin(settings, resume=True, overwrite=False, wait_s=30) as run:
+        with RunFolder.begin(settings, resume=True, overwrite=False, wait_s=30, keep_stop=True) as run:
             return _work(run, settings, options, stop)
     except JobError as error:  # another runner has the folder, and says itself how it fares
         print(f"error: {error}", file=sys.stderr)

@@ -63,7 +63,15 @@ class RunFolder:
         self._began = time.time()
 
     @classmethod
-    def begin(cls, settings: RunSettings, *, resume: bool, overwrite: bool, wait_s: float = 0.0) -> RunFolder:
+    def begin(
+        cls,
+        settings: RunSettings,
+        *,
+        resume: bool,
+        overwrite: bool,
+        wait_s: float = 0.0,
+        keep_stop: bool = False,
+    ) -> RunFolder:
         """Make the folder, or take up one that stands, and lock it.
 
         Parameters
@@ -74,6 +82,8 @@ class RunFolder:
             Continue, or replace, a run that stands there.
         wait_s
             How long to wait for another process that holds the folder.
+        keep_stop
+            Heed a stop that was asked for before this moment, as a process does for whom another one began the run.
 
         Raises
         ------
@@ -108,7 +118,8 @@ class RunFolder:
                 settings.to_file(file)
             except OSError as error:
                 raise OutputError(f"cannot write to {path}: {error.strerror or error}") from error
-            (path / STOP).unlink(missing_ok=True)
+            if not keep_stop:
+                (path / STOP).unlink(missing_ok=True)
         except BaseException:
             lock.release()
             raise
