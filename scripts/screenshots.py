@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
+import numpy as np
+import pandas as pd
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 from napari_dama.gui.dock import DamaDock
 from napari_dama.gui.layers import layers_of
@@ -24,6 +26,8 @@ from napari_dama.gui.sample_data import write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_dama.gui.state import JobPage
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = (1240, 800)
@@ -119,16 +123,64 @@ class Window:
         settle()
         self.say()
 
-    def train(self, file: Path) -> None:
-        """Pretrain on the open slide for a moment, and save a picture of it."""
+    @property
+    def job(self) -> str:
+        """State of the chosen job."""
+        view = self.dock.train.jobs.view
+        return "" if view is None else view.state
+
+    def look_at_job(self, page: JobPage, down: int = 10_000) -> None:
+        """Turn to a page of the job, and scroll the tab down to it."""
+        self.dock.state.jobs.page = page
+        settle(1.5)
+        area = self.dock.tabs.currentWidget()
+        if isinstance(area, QScrollArea) and (bar := area.verticalScrollBar()) is not None:
+            bar.setValue(min(down, bar.maximum()))
+        settle()
+
+    def train(self, images: Path, name: str, *, steps: int = 60) -> None:
+        """Pretrain on the open slide for a moment; save pictures of the form, and of the job's curves and pictures."""
         train = self.dock.state.train
-        train.max_steps, train.batch_size = 60, 8
+        train.max_steps, train.batch_size = steps, 8
         self.show("train")
+        self.save(images / f"{name}_train.png")
         self.dock.train.start()
-        wait_for(lambda: self.dock.train.view is not None and len(self.dock.train.view.losses) > 4)
-        self.save(file)
-        self.dock.train.stop()
-        wait_for(lambda: not self.dock.train.timer.isActive())
+        shown = self.dock.train.jobs.detail
+        wait_for(lambda: bool(shown.losses.curves) and len(shown.losses.curves[0].x) > steps // 10)
+        wait_for(lambda: len(shown.previews.files) > 2)
+        self.look_at_job("curves", 0)
+        self.save(images / f"{name}_jobs.png")
+        self.look_at_job("pictures", 0)
+        self.save(images / f"{name}_previews.png")
+        wait_for(lambda: self.job in ("finished", "failed", "stopped"))
+        self.say()
+
+    def train_types(self, images: Path, cells: Path) -> None:
+        """Fine-tune types on points with a class, as a biologist would set them; save the counts by class."""
+        table = pd.read_csv(cells)
+        layer = layers_of(self.viewer.layers, "marker")[0]
+        world = np.array([layer.data_to_world(place) for place in table[["y", "x"]].to_numpy(float)])
+        features = {"class": table["type"].to_numpy()}
+        self.viewer.add_points(
+            world, features=features, name="my classes", size=6, face_color="class", units=("um", "um")
+        )
+        state = self.dock.state.train
+        state.kind, state.init, state.max_steps, state.batch_size = "types", "dama-brain7", 30, 8
+        self.dock.train.form.sync_annotations()
+        state.annotation = "my classes"
+        self.dock.train.fold.expand(animate=False)
+        self.look_at_job("pictures", 0)
+        self.save(images / "dock_train_types.png")
+        before = self.dock.state.jobs.selected
+        self.dock.train.start()
+        wait_for(lambda: self.dock.state.jobs.selected != before)
+        wait_for(lambda: self.job in ("finished", "failed", "stopped"))
+        wait_for(lambda: self.dock.train.jobs.detail.previews.matrix.matrix is not None)
+        self.dock.train.fold.collapse(animate=False)
+        self.look_at_job("pictures", 0)
+        self.save(images / "dock_confusion.png")
+        self.look_at_job("about", 0)
+        self.save(images / "dock_about.png")
         self.say()
 
     def close(self) -> None:
@@ -139,7 +191,8 @@ class Window:
 
 def simulated(folder: Path, images: Path, theme: str) -> None:
     """Take the five pictures on simulated tissue."""
-    window = Window(write_sample(folder), theme)
+    slide = write_sample(folder)
+    window = Window(slide, theme)
     window.show("channels")
     window.save(images / "dock_channels.png")
     window.show("analyse")
@@ -151,7 +204,17 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "dock_explain.png")
-    window.train(images / "dock_train.png")
+    window.train(images, "dock")
+    window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
+    window.close()
+
+
+def train_alone(folder: Path, images: Path, theme: str) -> None:
+    """Take the pictures of training alone."""
+    slide = write_sample(folder)
+    window = Window(slide, theme)
+    window.train(images, "dock")
+    window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
     window.close()
 
 
@@ -172,7 +235,6 @@ def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "breast_explain.png")
-    window.train(images / "breast_train.png")
     window.close()
 
 
@@ -180,12 +242,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
     parser.add_argument("--theme", default="dark", choices=["dark", "light"])
-    parser.add_argument("--only", choices=["simulated", "breast"])
+    parser.add_argument("--only", choices=["simulated", "breast", "train"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     data = Path(os.environ.get("NAPARI_DAMA_DATA", REPOSITORY.parent / "shared" / "data")) / "mif_breast"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["NAPARI_DAMA_JOBS"] = str(folder / "jobs")  # the user's own jobs stay out of the pictures
+        if options.only == "train":
+            train_alone(folder, options.out, options.theme)
+            return
         if options.only != "breast":
             simulated(folder, options.out, options.theme)
         slides = sorted(data.glob("*.ome.tif"))

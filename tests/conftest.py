@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ import pytest
 # numpy and torch size their pools of threads when they are imported, which no test has done yet.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "2")
+# no test puts its jobs on the list of whoever runs the tests
+os.environ["NAPARI_DAMA_JOBS"] = tempfile.mkdtemp(prefix="napari_dama_jobs_")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

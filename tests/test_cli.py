@@ -30,6 +30,7 @@ COMMANDS = (
         "evaluate types",
         "evaluate pictures",
         "evaluate compare",
+        *(f"jobs {name}" for name in ("list", "show", "watch", "stop", "resume", "queue")),
         "models list",
         "models info",
         "models import",

@@ -29,5 +29,9 @@ class OutputError(DamaError, OSError):
     """An output exists already, or cannot be written."""
 
 
+class JobError(DamaError, RuntimeError):
+    """A job cannot be started, changed or removed as it stands: it runs already, or there is none."""
+
+
 class Interrupted(DamaError):
     """The user asked to stop; what was finished is kept."""

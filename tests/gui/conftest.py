@@ -26,6 +26,12 @@ def on_shelf(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shelf
 
 
+@pytest.fixture(autouse=True)
+def own_list_of_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the jobs of a test off the user's list, and the user's out of the test."""
+    monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "list of jobs"))
+
+
 def add_slide(viewer: Any, path: Path) -> list[Any]:
     """Open a slide as napari does with the plugin's reader."""
     from napari.layers import Layer
@@ -38,14 +44,19 @@ def add_slide(viewer: Any, path: Path) -> list[Any]:
 
 
 def small_slide(
-    folder: Path, name: str = "tissue", *, markers: list[str] | None = None, pixel_um: float | None = 0.5
+    folder: Path,
+    name: str = "tissue",
+    *,
+    markers: list[str] | None = None,
+    pixel_um: float | None = 0.5,
+    seed: int = 3,
 ) -> Path:
     """Write an OME-TIFF of blobs, 192 x 224 px."""
     import numpy as np
     import tifffile
 
     names = markers or ["DAPI", "Histones", "NeuN", "S100", "Olig2", "Iba1", "RECA1"]
-    random = np.random.default_rng(3)
+    random = np.random.default_rng(seed)
     y, x = np.mgrid[:192, :224]
     image = random.normal(200, 20, (len(names), 192, 224))
     for cy, cx in random.uniform(10, 180, (40, 2)):
@@ -63,7 +74,7 @@ def small_slide(
 def wait_for(qtbot: Any) -> Callable[[Callable[[], bool]], None]:
     """Let the window work until something is done."""
 
-    def wait(done: Callable[[], bool], seconds: float = 600) -> None:
+    def wait(done: Callable[[], bool], seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while not done():
             assert time.monotonic() < end, "the window did not get there in time"

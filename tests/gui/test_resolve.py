@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from napari_dama.errors import SettingsError
-from napari_dama.gui import analyse_plan, cell_table, explain_plan, layers, resolve, train_plan
-from napari_dama.gui.state import DamaState, ExplainState, TrainState
+from napari_dama.gui import analyse_plan, cell_table, explain_plan, layers, resolve
+from napari_dama.gui.state import DamaState, ExplainState
 from napari_dama.predict.explain import CropPlace
 from napari_dama.predict.progress import Progress
 from napari_dama.slides.panel import BRAIN7
@@ -198,38 +198,3 @@ def test_normalisation_is_undone_for_display() -> None:
     stats = IntensityStats(np.array([10.0]), np.array([110.0]), ("a",))
     pixels = np.array([[[10, 60, 110]]], dtype=np.uint16)
     assert explain_plan.linear(normalise(pixels, stats)).ravel() == pytest.approx([0, 0.5, 1], abs=1e-5)
-
-
-def test_training_commands(tmp_path: Path) -> None:
-    state = TrainState(epochs=3, max_steps=7)
-    plan = train_plan.resolve_train(state, ["/s/a.ome.tif"], {"DAPI": "nucleus"}, 0.5, tmp_path)
-    crops, pretrain = plan.commands
-    assert crops[3:] == (
-        "crops",
-        "/s/a.ome.tif",
-        "-o",
-        str(tmp_path / "dama_crops"),
-        "--map",
-        "DAPI=nucleus",
-        "--pixel-um",
-        "0.5",
-    )
-    assert pretrain[3:6] == ("pretrain", "--crops", str(tmp_path / "dama_crops"))
-    assert "max_steps=7" in pretrain
-    with pytest.raises(SettingsError, match="types"):
-        train_plan.resolve_train(TrainState(kind="types"), [], {}, None, tmp_path)
-    with pytest.raises(SettingsError, match="Open a slide"):
-        train_plan.resolve_train(TrainState(), [], {}, None, tmp_path)
-
-
-def test_a_job_folder_is_read_as_it_stands(tmp_path: Path) -> None:
-    assert train_plan.read_job(tmp_path).state == "waiting"
-    (tmp_path / "status.json").write_text(
-        '{"state": "running", "step": 5, "steps": 10, "loss": 0.5, "heartbeat": 100}'
-    )
-    (tmp_path / "metrics.csv").write_text("step,epoch,loss\n1,0,0.9\n5,0,0.5\n6,0,")
-    view = train_plan.read_job(tmp_path, now=110)
-    assert (view.state, view.share, view.losses) == ("running", 0.5, (0.9, 0.5))
-    assert train_plan.read_job(tmp_path, now=1000).state == "silent"
-    (tmp_path / "status.json").write_text("{broken")
-    assert train_plan.read_job(tmp_path).state == "waiting"

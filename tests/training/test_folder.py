@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from napari_dama.errors import OutputError, SettingsError, StoreError
-from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
+from napari_dama.training.checkpoint import optimiser_tensors, restore_optimiser
+from napari_dama.training.folder import RunFolder
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings
 
 
@@ -33,8 +34,14 @@ def test_overwrite_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
     run.metrics({"step": 1, "loss": 2.0})
     run.save_checkpoint("last", {"a": torch.ones(1)}, {"step": 1})
     (run.path / "notes.txt").write_text("mine")
+    run.close()
     begin(tmp_path / "job", overwrite=True)
-    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "notes.txt"]
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        ".lock",
+        "job.yaml",
+        "notes.txt",
+        "status.json",
+    ]
 
 
 @pytest.mark.parametrize("asked", [{}, {"resume": True}, {"overwrite": True}])
@@ -75,7 +82,8 @@ def test_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found is not None
     assert all(torch.equal(found[0][name], value) for name, value in tensors.items())
     assert found[1] == {"step": 2, "best": {"score": 0.5}}
-    assert sorted(path.name for path in run.path.iterdir()) == ["job.yaml", "last"]
+    names = sorted(path.name for path in run.path.iterdir())
+    assert names == [".lock", "job.yaml", "last", "status.json"]
 
 
 class Killed(BaseException):
@@ -138,6 +146,7 @@ def test_metrics_keep_their_columns_and_forget_what_is_written_again(tmp_path: P
     run = begin(tmp_path / "job")
     for step in (10, 20, 30):
         run.metrics({"step": step, "loss": step / 10, "lr": 1e-3})
+    run.close()
     resumed = begin(tmp_path / "job", resume=True)
     resumed.forget_after(20)
     resumed.metrics({"step": 30, "loss": 9.0, "lr": 1e-3, "unknown": 1})
@@ -170,6 +179,7 @@ def test_a_stop_file_is_seen_and_cleared_by_the_next_start(tmp_path: Path) -> No
     assert not run.stop_asked()
     (run.path / "stop").touch()
     assert run.stop_asked()
+    run.close()
     assert not begin(tmp_path / "job", resume=True).stop_asked()
 
 

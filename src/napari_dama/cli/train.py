@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -39,6 +39,10 @@ Init = Annotated[str | None, typer.Option(help="A model to start from, or random
 Detach = Annotated[
     bool, typer.Option("--detach", help="Run in a process of its own that outlives this terminal.")
 ]
+Queue = Annotated[
+    bool, typer.Option("--queue", help="As --detach, but wait until no other such job uses the device.")
+]
+Priority = Annotated[int, typer.Option(help="With --queue: higher goes first.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")]
 
 
@@ -73,6 +77,8 @@ def pretrain(
         bool, typer.Option("--list-recipes", is_eager=True, callback=_list_recipes, help="Name them all.")
     ] = False,
     detach: Detach = False,
+    queue: Queue = False,
+    priority: Priority = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -88,6 +94,8 @@ def pretrain(
       napari-dama pretrain --crops store -o job --method mae --set max_steps=500 --detach
 
       napari-dama pretrain --crops store -o job --recipe brain7/dama-base --set batch_size=256
+
+      napari-dama pretrain --crops store -o job --queue --set device=cuda
 
       napari-dama pretrain -o job --resume
     """
@@ -109,7 +117,8 @@ def pretrain(
 
         return train(wanted, **options)
 
-    _run("pretrain", wanted, run, detach=detach, resume=resume, overwrite=overwrite, as_json=as_json)
+    apart = Apart(detach, queue, priority)
+    _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
 def finetune(
@@ -129,6 +138,8 @@ def finetune(
     init: Init = None,
     settings: Annotated[Path | None, typer.Option(help="A job.yaml to take all settings from.")] = None,
     detach: Detach = False,
+    queue: Queue = False,
+    priority: Priority = 0,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -167,7 +178,8 @@ def finetune(
 
         return train(wanted, **options)
 
-    _run("finetune", wanted, run, detach=detach, resume=resume, overwrite=overwrite, as_json=as_json)
+    apart = Apart(detach, queue, priority)
+    _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
 def _settings(
@@ -199,21 +211,32 @@ def _settings(
     return found.with_overrides(pairs or [])
 
 
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Whether a run gets a process of its own, and whether that one waits for the device."""
+
+    detach: bool
+    queue: bool
+    priority: int
+
+
 def _run(
-    command: str,
     settings: RunSettings,
     train: Callable[..., dict[str, float]],
+    apart: Apart,
     *,
-    detach: bool,
     resume: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
     if resume and overwrite:
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
-    if detach:
-        facts: dict[str, Any] = _detach(command, settings, resume=resume, overwrite=overwrite)
+    if apart.priority and not apart.queue:
+        raise SettingsError("--priority is for a job that waits: give --queue, too")
+    if apart.detach or apart.queue:
+        facts: dict[str, Any] = _detach(settings, apart, resume=resume, overwrite=overwrite)
     else:
+        _remember(settings.out)
         with Reporter() as reporter, stop_on_interrupt() as stop:
 
             def tell(now: Any) -> None:
@@ -229,37 +252,47 @@ def _run(
         print_facts(facts)
 
 
+def _remember(job: Path) -> None:
+    """Put a run of this terminal on the list of jobs; training goes on where that list cannot be written."""
+    from napari_dama.errors import OutputError
+    from napari_dama.jobs.shelf import remember
+
+    try:
+        remember(job)
+    except OutputError as error:
+        typer.echo(f"warning: {error}", err=True)
+
+
 def _notes(job: Path) -> dict[str, list[str]]:
     """What the run had to say of its data."""
-    import json
+    from napari_dama.jobs.folder import read_events
 
     notes: list[str] = []
-    for line in (job / "events.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
+    for event in read_events(job, most_bytes=None).records:
         if event["kind"] == "data":
             notes = list(event.get("notes", []))  # of the last session
+        elif event["kind"] == "checked":
+            notes += [found["text"] for found in event.get("findings", []) if found.get("level") == "warning"]
+        elif event["kind"] == "memory":
+            notes.append(str(event.get("text")))
     return {"notes": notes} if notes else {}
 
 
-def _detach(command: str, settings: RunSettings, *, resume: bool, overwrite: bool) -> dict[str, Any]:
+def _detach(settings: RunSettings, apart: Apart, *, resume: bool, overwrite: bool) -> dict[str, Any]:
     """Begin the run's folder here, so that mistakes show at once, and leave the work to another process."""
-    from napari_dama.training.folder import RunFolder
+    if apart.queue:
+        from napari_dama.jobs.queue import enqueue
 
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
-    words = [sys.executable, "-m", "napari_dama", command, "-o", str(run.path.absolute())]
-    words += ["--settings", str((run.path / "job.yaml").absolute()), "--resume"]
-    options: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        options = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
-    with (run.path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, close_fds=True, **options
-        )
-    run.status(state="starting", pid=process.pid)
-    process.returncode = 0  # it is meant to outlive this one: no warning that it still runs
+        view = enqueue(settings, priority=apart.priority, resume=resume, overwrite=overwrite)
+    else:
+        from napari_dama.jobs.process import start
+
+        view = start(settings, resume=resume, overwrite=overwrite)
     return {
-        "job": str(run.path),
-        "process": process.pid,
-        "log": str(run.path / "log.txt"),
-        "stop": f"make a file named stop in {run.path}",
+        "job": str(view.path),
+        "state": view.state,
+        "process": view.pid,
+        "log": str(view.path / "log.txt"),
+        "watch": f"napari-dama jobs watch {shlex.quote(str(view.path))}",
+        "stop": f"napari-dama jobs stop {shlex.quote(str(view.path))}",
     }

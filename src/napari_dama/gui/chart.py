@@ -1,12 +1,12 @@
-"""Two small painted widgets: horizontal bars, and a curve over steps."""
+"""A small painted widget: horizontal bars."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
+from qtpy.QtCore import QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 if TYPE_CHECKING:
@@ -76,70 +76,4 @@ class BarChart(QWidget):
             painter.setBrush(QColor(colour))
             if share > 0:
                 painter.drawRoundedRect(QRectF(names, top + 4, max(room * share, 2.0), ROW_PX - 8), 2, 2)
-        painter.end()
-
-
-class CurveChart(QWidget):
-    """A curve over steps, with its first and last values written at the axes."""
-
-    def __init__(self, *, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.xs: tuple[float, ...] = ()
-        self.ys: tuple[float, ...] = ()
-        self.setMinimumHeight(140)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-
-    def show_curve(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        """Show a curve; values that are no numbers are left out."""
-        kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x) and math.isfinite(y)]
-        self.xs = tuple(x for x, _ in kept)
-        self.ys = tuple(y for _, y in kept)
-        self.update()
-
-    def sizeHint(self) -> QSize:
-        """Return a height that suits a narrow dock."""
-        return QSize(200, 140)
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Paint axes and curve."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        ink = self.palette().windowText().color()
-        metrics = painter.fontMetrics()
-        line = metrics.height()
-        if len(self.xs) < 2:
-            painter.setPen(ink)
-            painter.drawText(QRectF(self.rect()), Qt.AlignmentFlag.AlignCenter, "The loss appears here.")
-            painter.end()
-            return
-        low, high = min(self.ys), max(self.ys)
-        high = high if high > low else low + 1.0
-        texts = (f"{high:.3g}", f"{low:.3g}")
-        left = max(metrics.horizontalAdvance(text) for text in texts) + 8
-        box = QRectF(left, line + 4, self.width() - left - 6, self.height() - 2 * line - 10)
-        faint = QColor(ink)
-        faint.setAlpha(70)
-        painter.setPen(QPen(faint, 1))
-        painter.drawRect(box)
-        painter.setPen(ink)
-        painter.drawText(QRectF(0, 0, self.width(), line), Qt.AlignmentFlag.AlignLeft, "Loss")
-        right = Qt.AlignmentFlag.AlignRight
-        painter.drawText(QRectF(0, box.top() - 2, left - 4, line), right, texts[0])
-        painter.drawText(QRectF(0, box.bottom() - line + 2, left - 4, line), right, texts[1])
-        painter.drawText(
-            QRectF(left, box.bottom() + 2, box.width(), line), Qt.AlignmentFlag.AlignLeft, f"{self.xs[0]:.0f}"
-        )
-        painter.drawText(QRectF(left, box.bottom() + 2, box.width(), line), right, f"step {self.xs[-1]:.0f}")
-        span = max(self.xs[-1] - self.xs[0], 1e-9)
-        points = QPolygonF(
-            [
-                QPointF(
-                    box.left() + (x - self.xs[0]) / span * box.width(),
-                    box.bottom() - (y - low) / (high - low) * box.height(),
-                )
-                for x, y in zip(self.xs, self.ys, strict=True)
-            ]
-        )
-        painter.setPen(QPen(QColor("#4fa3ff"), 1.8))
-        painter.drawPolyline(points)
         painter.end()

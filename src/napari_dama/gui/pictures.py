@@ -9,8 +9,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
-from napari_dama.gui.explain_plan import MASKS, composite, linear, view_of
+from napari_dama.gui.explain_plan import MASKS, view_of
 from napari_dama.gui.style import muted
+from napari_dama.slides.picture import composite, linear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 RegionKind = Literal["whole", "view", "shape"]
 ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
+JobPage = Literal["curves", "pictures", "log", "about"]
 ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
 
 
@@ -113,9 +114,9 @@ class TrainState(_State):
     init : str
         Name of the model to start from, or ``random``.
     data : str
-        Crop store or folder of labelled slides; empty: crops of the open slide are made first.
-    job : str
-        Job folder that is watched, empty when none is.
+        Crop store, slides or folders of slides, several with ``;`` between them; empty: the open slides.
+    annotation : str
+        Name of the layer whose classes are learned (types), empty to learn from ``data``.
     """
 
     kind: Literal["pretrain", "types", "segments"] = "pretrain"
@@ -125,7 +126,25 @@ class TrainState(_State):
     batch_size: int = Field(default=64, ge=1)
     seed: int = Field(default=0, ge=0)
     data: str = ""
-    job: str = ""
+    annotation: str = ""
+
+
+class JobsState(_State):
+    """Which job is looked at, and how.
+
+    Attributes
+    ----------
+    selected : str
+        Folder of the job in the detail view, empty when none is.
+    page : str
+        What of it is shown.
+    log_axis : bool
+        Draw the loss on a logarithmic axis.
+    """
+
+    selected: str = ""
+    page: JobPage = "curves"
+    log_axis: bool = False
 
 
 class DamaState(_State):
@@ -146,3 +165,4 @@ class DamaState(_State):
     results: ResultsState = Field(default_factory=ResultsState)
     explain: ExplainState = Field(default_factory=ExplainState)
     train: TrainState = Field(default_factory=TrainState)
+    jobs: JobsState = Field(default_factory=JobsState)

@@ -48,17 +48,13 @@ EXPLAIN_SHOW = "Which of the explanation's layers are visible."
 EXPLAIN_CLEAR = "Remove the explanation's layers."
 
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
-TRAIN_DATA = (
-    "A crop store, or a folder of slides with outlined cells. Leave empty to cut crops from the open slides."
-)
+TRAIN_DATA = "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open slides."
 TRAIN_INIT = "Start from a model of the shelf, or from nothing."
 TRAIN_EPOCHS = "How often every cell is seen."
 TRAIN_STEPS = "Stop after this many steps, even within an epoch. 0: no limit."
 TRAIN_BATCH = "Cells per step. Lower it when memory runs out."
 TRAIN_SEED = "The same seed gives the same run on a CPU."
 TRAIN_START = "Start training in a process of its own: it goes on when this window is closed."
-TRAIN_STOP = "Save a checkpoint and stop. The job can be resumed later."
-TRAIN_WATCH = "Watch a job that runs already, or has run."
 TRAIN_USE = "Take the finished model for the Analyse tab."
 FIND_DEVICES = "Look for graphics cards and show how much memory is free (takes a few seconds)."
 EXPLAIN_MASK = "The random mask, or the adaptive mask that follows from the random mask's errors."
@@ -69,3 +65,19 @@ EXPLAIN_HONEST = (
 TRAIN_BROWSE = "Choose a crop store, or a folder of slides with outlined cells."
 RESUME = "Go on with the run that was cancelled: finished tiles are not done again."
 OPEN_AS_SLIDE = "Open this file with DAMA's reader: one layer per marker, with names, colours and sizes."
+PREVIEW_STEP = "Go back to earlier pictures. At the right end it follows the newest one."
+PREVIEW_LARGER = "Open the picture in your system's image viewer."
+JOBS_LIST = (
+    "Every job of this machine, whether it was started here or on the command line. Those at work come first."
+)
+JOB_STOP = "Finish the step, save a checkpoint and stop. The job can be resumed later."
+JOB_RESUME = "Go on from the last checkpoint, in a process of its own."
+JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. Asks first."
+JOB_FOLDER = "Show the job's folder in the file manager."
+JOB_ADD = "Add a job that is not in the list, by its folder."
+LOG_AXIS = "Draw the loss on a logarithmic axis: late, small progress becomes visible."
+TRAIN_ANNOTATION = (
+    "Learn cell types from a layer: Labels, Points or Shapes whose features have a column named class or type. "
+    "The job cuts the crops itself."
+)
+TRAIN_MORE = "Settings for a run that is started next."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from napari_dama.errors import DamaError, ModelError, SettingsError
+from napari_dama.errors import ModelError, SettingsError
 from napari_dama.models.build import brain_card, new_model, panel_card, save_model
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
@@ -15,9 +15,12 @@ from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.classes import head_of_parent
-from napari_dama.training.folder import RunFolder
-from napari_dama.training.loop import ProgressFn, StopFn, Task, prepare_device, run_training
+from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.guards import memory_findings, report
+from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
+from napari_dama.training.parent import measure_parent, tell_of_parent
 from napari_dama.training.pretrain import load_matching
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +106,9 @@ def _warm_start(part: nn.Module, parent: Model, task: str, classes: list[str]) -
 
 def finish_model(model: Model, run: RunFolder, metrics: dict[str, float], task: str) -> None:
     """Write the model with its metrics in the card."""
-    model.card.metrics = {**model.card.metrics, task: {"validation": metrics}}
+    own: dict[str, Any] = {"validation": metrics}
+    model.card.metrics = {**model.card.metrics, task: own}
+    tell_of_parent(model.card, run, own)
     for part in model.parts.values():
         part.eval()
     save_model(model, run.path / "model", overwrite=True)
@@ -130,6 +135,7 @@ def finetune(
     overwrite: bool = False,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
+    folder: RunFolder | None = None,
 ) -> dict[str, float]:
     """Train types or segments, and leave a model in ``settings.out / "model"``.
 
@@ -138,7 +144,7 @@ def finetune(
     settings
         The whole run. For ``task="types"``, ``data`` is one crop store with types; for ``"segments"``, folders of
         ``NAME.ome.tif`` + ``NAME_cells.tif``, as `napari-dama simulate` writes them, or such images.
-    resume, overwrite, progress, stop
+    resume, overwrite, progress, stop, folder
         As in `napari_dama.training.pretrain.pretrain`.
 
     Returns
@@ -149,23 +155,25 @@ def finetune(
     from napari_dama.training.segments import SegmentTask
     from napari_dama.training.types import TypeTask
 
+    settings = settings.with_own_store()
     device = prepare_device(settings)
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
-    try:
-        task: Task = TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
-    except DamaError as error:
-        run.status(state="failed", why=str(error))
-        raise
-    run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
-    return run_training(
-        task,
-        settings,
-        run,
-        device=device,
-        layer_decay=settings.layer_decay,
-        progress=progress,
-        stop=stop,
-    )
+    with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
+        ensure_store(settings.sources, settings.data[0], run, stop)
+        task: TypeTask | SegmentTask = (
+            TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
+        )
+        run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
+        report(run, [*task.findings(), *memory_findings(task.module, device)])
+        measure_parent(task, run, device)
+        return run_training(
+            task,
+            settings,
+            run,
+            device=device,
+            layer_decay=settings.layer_decay,
+            progress=progress,
+            stop=stop,
+        )
 
 
 def check_panel(card: Card, markers: tuple[str, ...], where: Path) -> None:

@@ -1,8 +1,8 @@
 """The folder of a training run: settings, status, metrics, events and checkpoints, all plain files.
 
 ``job.yaml`` all settings; ``metrics.csv`` one row per logged step; ``events.jsonl`` typed records; ``status.json`` the
-present state; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file named ``stop`` asks
-the run to checkpoint and end.
+present state with a heartbeat; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file
+named ``stop`` asks the run to checkpoint and end. Beginning a run needs no torch; checkpoints do.
 """
 
 from __future__ import annotations
@@ -11,78 +11,214 @@ import csv
 import json
 import os
 import shutil
+import threading
 import time
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from napari_dama.errors import OutputError, SettingsError, StoreError
+from napari_dama.errors import DamaError, Interrupted, OutputError, SettingsError
+from napari_dama.training.files import read_json, write_json
+from napari_dama.training.identity import ProcessId
+from napari_dama.training.lock import LOCK, FolderLock
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from torch import Tensor
 
     from napari_dama.training.settings import RunSettings
 
 STOP = "stop"
+ANNOTATIONS = "annotations"
+"""Cells given for a run's slides, which may lie in its folder before it begins."""
+HEARTBEAT_S = 5.0
+FOLDERS = ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews", "crops")
+FILES = (
+    *("job.yaml", "metrics.csv", "metrics.part", "events.jsonl", "log.txt", "parent.json", STOP),
+    *("status.json", "status.json.part", "job.yaml.part"),
+)
 
 
 @dataclass
 class RunFolder:
-    """Writes what a run says about itself. Make one with `begin`."""
+    """Writes what a run says about itself. Make one with `begin`, and use it in a ``with`` block.
+
+    From `begin` to `close` no other process can begin a run in the folder; inside the ``with`` block a thread renews the
+    heartbeat in ``status.json`` every 5 s, however long a step or a validation takes.
+    """
 
     path: Path
     columns: list[str] = field(default_factory=list)
+    lock: FolderLock | None = None
+
+    def __post_init__(self) -> None:
+        self._facts: dict[str, Any] = {}
+        self._writing = threading.Lock()
+        self._over = threading.Event()
+        self._beat: threading.Thread | None = None
+        self._me = ProcessId.of()
+        self._began = time.time()
 
     @classmethod
-    def begin(cls, settings: RunSettings, *, resume: bool, overwrite: bool) -> RunFolder:
-        """Make the folder, or take up one that stands.
+    def begin(
+        cls,
+        settings: RunSettings,
+        *,
+        resume: bool,
+        overwrite: bool,
+        wait_s: float = 0.0,
+        keep_stop: bool = False,
+    ) -> RunFolder:
+        """Make the folder, or take up one that stands, and lock it.
+
+        Parameters
+        ----------
+        settings
+            The whole run; ``settings.out`` is the folder.
+        resume, overwrite
+            Continue, or replace, a run that stands there.
+        wait_s
+            How long to wait for another process that holds the folder.
+        keep_stop
+            Heed a stop that was asked for before this moment, as a process does for whom another one began the run.
 
         Raises
         ------
         OutputError
             If the folder holds something and neither ``resume`` nor ``overwrite`` is set, or it is no run at all.
+        JobError
+            If another process works on the folder.
         SettingsError
             If a run is resumed with other settings than it began with.
         """
         path, file = settings.out, settings.out / "job.yaml"
         if path.exists() and not path.is_dir():
             raise OutputError(f"{path} is a file; choose a folder for the run")
-        if path.is_dir() and any(path.iterdir()):
-            if not file.is_file():
-                raise OutputError(
-                    f"{path} holds other things than a training run; choose a new or empty folder"
-                )
-            if resume:
-                _same_settings(type(settings).from_file(file), settings)
-            elif overwrite:
-                _clear(path)
-            else:
-                raise OutputError(f"{path} holds a run already; continue it with --resume, or --overwrite it")
+        if _holds_something(path) and not file.is_file():
+            raise OutputError(f"{path} holds other things than a training run; choose a new or empty folder")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            settings.to_file(file)
         except OSError as error:
             raise OutputError(f"cannot write to {path}: {error.strerror or error}") from error
-        (path / STOP).unlink(missing_ok=True)
-        return cls(path)
+        lock = FolderLock(path, wait_s=wait_s)
+        try:
+            if file.is_file():
+                if resume:
+                    _same_settings(type(settings).from_file(file), settings)
+                elif overwrite:
+                    clear(path)
+                else:
+                    raise OutputError(
+                        f"{path} holds a run already; continue it with --resume, or --overwrite it"
+                    )
+            try:
+                settings.to_file(file)
+            except OSError as error:
+                raise OutputError(f"cannot write to {path}: {error.strerror or error}") from error
+            if not keep_stop:
+                (path / STOP).unlink(missing_ok=True)
+        except BaseException:
+            lock.release()
+            raise
+        run = cls(path, lock=lock)
+        run.status(state="starting", **reached(path))
+        return run
+
+    def __enter__(self) -> Self:
+        """Start the heartbeat."""
+        if self._beat is None:
+            self._over.clear()
+            self._beat = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+            self._beat.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the heartbeat and let the folder go."""
+        self.close()
+
+    def close(self) -> None:
+        """End the heartbeat and let the folder go."""
+        self._over.set()
+        if self._beat is not None:
+            self._beat.join()
+            self._beat = None
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
 
     def status(self, **facts: Any) -> None:
-        """Replace ``status.json``; pid and heartbeat are added."""
-        write_json(self.path / "status.json", {"pid": os.getpid(), "heartbeat": time.time(), **facts})
+        """Replace ``status.json``; the process, when it began and the heartbeat are added."""
+        with self._writing:
+            self._facts = facts
+            self._write_status()
+
+    @contextmanager
+    def failures_told(self) -> Iterator[None]:
+        """Leave in ``status.json`` and ``events.jsonl`` why the block failed; a stop that was asked for is no failure."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except Exception as error:
+            text = " ".join(str(error).split())
+            self.failed(text if isinstance(error, DamaError) else f"{type(error).__name__}: {text}")
+            raise
+
+    def failed(self, why: str) -> None:
+        """Say that the run failed; what its status said of its progress stays."""
+        with suppress(OutputError):  # the error that brought us here is the one to be told
+            if self._facts.get("state") != "failed":
+                self.event("failed", step=self._facts.get("step", 0), why=why)
+            self.status(**{**self._facts, "state": "failed", "why": why})
+
+    def _write_status(self) -> None:
+        who = {**self._me.facts(), "started": self._began, "heartbeat": time.time()}
+        with self._said("status.json"):
+            write_json(self.path / "status.json", {**who, **self._facts})
+
+    def _keep_beating(self) -> None:
+        while not self._over.wait(HEARTBEAT_S):
+            with self._writing:
+                if not self._facts:
+                    continue
+                try:
+                    self._write_status()
+                except OutputError:
+                    continue  # a full disk may have room again; the loop itself says what it cannot write
+
+    @contextmanager
+    def _said(self, name: str) -> Iterator[None]:
+        """Say what could not be written, and what to do."""
+        try:
+            yield
+        except OSError as error:
+            if not self.path.is_dir():
+                raise self._gone() from error
+            raise OutputError(f"cannot write {self.path / name}: {error.strerror or error}") from error
+
+    def _gone(self) -> OutputError:
+        return OutputError(
+            f"{self.path} is gone: it was moved or deleted while its job ran. Resume it where it is now"
+        )
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append a record to ``events.jsonl``."""
         line = json.dumps({"time": time.time(), "kind": kind, **facts}, ensure_ascii=False)
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        file = self.path / "events.jsonl"
+        with self._said(file.name), file.open("ab+") as out:
+            if out.tell():  # a kill may have cut the last line short: it must not swallow this one
+                out.seek(-1, os.SEEK_END)
+                line = line if out.read(1) == b"\n" else "\n" + line
+            out.write((line + "\n").encode("utf-8", errors="replace"))
 
     def log(self, text: str) -> None:
         """Append a line with the time to ``log.txt``."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        with self._said("log.txt"), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def metrics(self, row: dict[str, float | int]) -> None:
@@ -94,7 +230,7 @@ class RunFolder:
         fresh = not self.columns
         if fresh:
             self.columns = list(row)
-        with file.open("a", newline="", encoding="utf-8") as out:
+        with self._said(file.name), file.open("a", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, self.columns, restval="", extrasaction="ignore")
             if fresh:
                 writer.writeheader()
@@ -105,15 +241,20 @@ class RunFolder:
         file = self.path / "metrics.csv"
         if not file.is_file():
             return
-        with file.open(newline="", encoding="utf-8") as old:
+        with file.open(newline="", encoding="utf-8", errors="replace") as old:
             rows = list(csv.reader(old))
-        # a kill may have cut the last row short
+        # a kill may have cut the last row short, or the very first one
         whole = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit()]
-        kept = rows[:1] + [row for row in whole if int(row[0]) <= step]
+        kept = [row for row in whole if int(row[0]) <= step]
         partial = file.with_suffix(".part")
-        with partial.open("w", newline="", encoding="utf-8") as out:
-            csv.writer(out).writerows(kept)
-        os.replace(partial, file)
+        with self._said(file.name):
+            if not kept:  # the next row writes its own header
+                file.unlink()
+                self.columns = []
+                return
+            with partial.open("w", newline="", encoding="utf-8") as out:
+                csv.writer(out).writerows(rows[:1] + kept)
+            os.replace(partial, file)
 
     def stop_asked(self) -> bool:
         """Whether someone put a file named ``stop`` into the folder."""
@@ -121,26 +262,12 @@ class RunFolder:
 
     def save_checkpoint(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write checkpoint ``last`` or ``best`` so that a kill at any moment leaves the old or the new one whole."""
-        target = self.path / name
-        partial = self.path / f"{name}.part"
+        from napari_dama.training.checkpoint import save
+
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-                partial / "state.safetensors",
-            )
-            write_json(partial / "state.json", facts)
-            old = self.path / f"{name}.old"
-            if target.exists():  # else a kill left `old` as the only whole one: it stays until the end
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(target, old)
-            os.replace(partial, target)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write checkpoint {target}: {error.strerror or error}; the one before it is kept"
-            ) from error
+            save(self.path / name, tensors, facts)
+        except OutputError as error:
+            raise (error if self.path.is_dir() else self._gone()) from error.__cause__
 
     def load_checkpoint(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and facts of a checkpoint, or None where there is none.
@@ -150,57 +277,52 @@ class RunFolder:
         StoreError
             If the checkpoint is damaged.
         """
-        for folder in (self.path / name, self.path / f"{name}.old"):
-            if (folder / "state.json").is_file():
-                try:
-                    facts = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-                    return load_file(folder / "state.safetensors"), facts
-                except (OSError, ValueError, SafetensorError) as error:
-                    raise StoreError(f"checkpoint {folder} is damaged: {error}") from error
-        return None
+        from napari_dama.training.checkpoint import load
+
+        return load(self.path / name)
 
 
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that readers see the old or the new text, never a part."""
-    partial = file.with_name(file.name + ".part")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-    os.replace(partial, file)
+def opened(
+    folder: RunFolder | None, settings: RunSettings, *, resume: bool, overwrite: bool
+) -> AbstractContextManager[RunFolder]:
+    """The folder that a caller has begun, left open at the end; else one that is begun here and closed."""
+    if folder is not None:
+        return nullcontext(folder)
+    return RunFolder.begin(settings, resume=resume, overwrite=overwrite)
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of an optimiser as named tensors, so that it needs no pickle."""
-    tensors = {}
-    for index, state in optimiser.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"optimiser.{index}.{key}"] = torch.as_tensor(value)
-    return tensors
+def reached(path: Path) -> dict[str, Any]:
+    """What a run that is taken up again had reached, as its status says."""
+    status = read_json(path / "status.json")
+    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Fill an optimiser from `optimiser_tensors`."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
-    whole = optimiser.state_dict()
-    whole["state"] = state
-    optimiser.load_state_dict(whole)
+def clear(path: Path) -> None:
+    """Remove what a run writes, and nothing else that may lie in its folder."""
+    for name in FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in FILES:
+        (path / name).unlink(missing_ok=True)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_dir() and any(entry.name not in (LOCK, ANNOTATIONS) for entry in path.iterdir())
 
 
 def _same_settings(old: RunSettings, asked: RunSettings) -> None:
-    free = {"out", "device", "threads", "checkpoint_seconds", "log_every"}
+    free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)
-        if name not in free and before != now:
+        if name not in free and _whole(before) != _whole(now):
             raise SettingsError(
                 f"the run in {old.out} was started with {name}={before}, not {now}; resume it unchanged or start anew"
             )
 
 
-def _clear(path: Path) -> None:
-    """Remove what a run writes, and nothing else that may lie in its folder."""
-    for name in ("last", "best", "model", "last.part", "best.part", "last.old", "best.old"):
-        shutil.rmtree(path / name, ignore_errors=True)
-    for name in ("job.yaml", "metrics.csv", "events.jsonl", "status.json", "log.txt", STOP):
-        (path / name).unlink(missing_ok=True)
+def _whole(value: Any) -> Any:
+    """Paths written out, so that a job started elsewhere is known again."""
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    if isinstance(value, str) and Path(value).exists():
+        return Path(value).absolute()
+    return value.absolute() if isinstance(value, Path) else value

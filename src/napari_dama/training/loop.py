@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from napari_dama.errors import DamaError, Interrupted
 from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
-from napari_dama.training.folder import RunFolder, optimiser_tensors, restore_optimiser
+from napari_dama.training import guards
+from napari_dama.training.accumulate import WHOLE, Accumulator, Part
+from napari_dama.training.checkpoint import module_state, optimiser_tensors, take_up, unlogged
 from napari_dama.training.optimiser import make_optimiser, rate_at
 
 if TYPE_CHECKING:
     from napari_dama.nets.dama import Losses
+    from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import RunSettings
 
 
@@ -45,14 +48,16 @@ class Task(Protocol):
     """What a kind of training brings to the loop.
 
     A task may also have ``after_step(progress: float)``, which follows each step of the optimiser with the share of the run
-    that is done: methods with a teacher move it there.
+    that is done: methods with a teacher move it there. ``least`` is the fewest samples of a part of a batch, 1 if absent.
+    ``trial()`` is a validation of a little, once before the first step; ``validate()`` takes its place if absent.
+    With ``preview(run: RunFolder, step: int)`` it leaves a picture of what it can do so far, right after a validation.
     """
 
     module: nn.Module
     samples: int
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Losses of the batch of one step."""
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
+        """Losses of the batch of one step, or of a part of it: means over its samples."""
 
     def validate(self) -> dict[str, float]:
         """Metrics on validation data; ``score`` is the one to be chosen by, higher is better."""
@@ -110,12 +115,26 @@ def run_training(
     choose_attention(module, device, precision)
     steps = total_steps(settings, task.samples)
     per_epoch = max(1, task.samples // settings.batch_size)
+    guards.require_room(run.path, module)
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     peak = settings.lr * settings.batch_size / 256
-    first, best = _resume(run, held, module, optimiser)
-    sums, summed = _unlogged(held, device)
+    first, best = take_up(run, held, module, optimiser)
+    sums, summed = unlogged(held, device)
     after_step: Callable[[float], None] | None = getattr(task, "after_step", None)
+    preview: Callable[[RunFolder, int], None] | None = getattr(task, "preview", None)
+
+    def split(parts: int) -> None:
+        text = f"memory ran out: batches of {settings.batch_size} are learned in {parts} parts from now on"
+        run.event("memory", parts=parts, text=text)
+        run.log(f"warning: {text}")
+
+    batches = Accumulator(
+        min(settings.batch_size, task.samples),
+        least=getattr(task, "least", 1),
+        parts=int(held[1].get("parts", 1)) if held else 1,
+        note=split,
+    )
     first_bad = torch.tensor(
         steps, device=device
     )  # the first step whose loss is no number; read when it is logged
@@ -123,12 +142,19 @@ def run_training(
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan
     run.event("started", step=first, steps=steps, device=str(device), precision=precision)
+    if first == 0:  # what would fail at the first validation fails now
+        module.eval()
+        trial: Callable[[], dict[str, float]] = getattr(task, "trial", task.validate)
+        run.event("tried", step=0, **trial())
+        if preview is not None and settings.previews:
+            preview(run, 0)
     began = saved = time.monotonic()
 
     def checkpoint(done: int) -> None:
         state = module.state_dict()
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise fail(done, "weights are")
+        guards.require_room(run.path, module, checkpoints=1)
         tensors = {f"module.{k}": v for k, v in state.items()} | optimiser_tensors(optimiser)
         tensors |= {f"sums.{name}": value for name, value in sums.items()}
         run.save_checkpoint(
@@ -141,6 +167,7 @@ def run_training(
                 "device": device.type,
                 "precision": precision,
                 "scaler": scaler.state_dict(),
+                "parts": batches.parts,
             },
         )
 
@@ -180,13 +207,8 @@ def run_training(
         rate = rate_at(step, steps, peak=peak, floor=settings.min_lr, warmup=settings.warmup)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
-        generator = torch.Generator(device=device).manual_seed(step_seed(settings.seed, step))
-        torch.manual_seed(step_seed(settings.seed, step) % 2**31)  # drop path has no generator of its own
         module.train()
-        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
-            losses = task.loss(step, generator)
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]
+        losses = batches.step(*_attempts(task, settings, step, device, precision, optimiser, scaler))
         scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip_gradient)
         scaler.step(optimiser)
@@ -215,6 +237,8 @@ def run_training(
             module.eval()
             found = task.validate()
             run.event("validated", step=done, **found)
+            if preview is not None and settings.previews:
+                preview(run, done)
             if not best or found["score"] >= best["score"]:
                 best = {**found, "step": float(done)}
                 weights = {f"module.{k}": v for k, v in module.state_dict().items()}
@@ -224,7 +248,7 @@ def run_training(
             saved = time.monotonic()
     kept = run.load_checkpoint("best")
     if kept is not None:
-        module.load_state_dict(_module_state(kept[0]))
+        module.load_state_dict(module_state(kept[0]))
     module.eval()
     task.finish(run, best)
     run.status(**facts(steps, "finished"))
@@ -232,10 +256,32 @@ def run_training(
     return best
 
 
-def _module_state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")
-    }
+def _attempts(
+    task: Task,
+    settings: RunSettings,
+    step: int,
+    device: torch.device,
+    precision: str,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> tuple[Callable[[], None], Callable[[Part], Losses], Callable[[Tensor], None]]:
+    """What an `Accumulator` does at a step, as often as memory makes it try: get ready, a part's losses, their gradients."""
+    generator = torch.Generator(device=device)
+
+    def prepare() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        seed = step_seed(settings.seed, step)
+        generator.manual_seed(seed)
+        torch.manual_seed(seed % 2**31)  # drop path has no generator of its own
+
+    def loss(part: Part) -> Losses:
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            return task.loss(step, generator) if part == WHOLE else task.loss(step, generator, part)
+
+    def backward(value: Tensor) -> None:
+        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+
+    return prepare, loss, backward
 
 
 def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]) -> str:
@@ -245,34 +291,3 @@ def _precision(settings: RunSettings, device: torch.device, held: dict[str, Any]
     if held.get("device") == device.type:
         return str(held["precision"])
     return fastest_precision(device, training=True)
-
-
-def _unlogged(
-    held: tuple[dict[str, Tensor], dict[str, Any]] | None, device: torch.device
-) -> tuple[dict[str, Tensor], int]:
-    """Sums of losses since the last row of ``metrics.csv``, so that the next row is that of a run never stopped."""
-    if held is None:
-        return {}, 0
-    tensors, state = held
-    sums = {
-        name.removeprefix("sums."): value.to(device)
-        for name, value in tensors.items()
-        if name.startswith("sums.")
-    }
-    return sums, int(state.get("summed", 0))
-
-
-def _resume(
-    run: RunFolder,
-    found: tuple[dict[str, Tensor], dict[str, Any]] | None,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-) -> tuple[int, dict[str, float]]:
-    if found is None:
-        run.forget_after(0)
-        return 0, {}
-    tensors, state = found
-    module.load_state_dict(_module_state(tensors))
-    restore_optimiser(optimiser, tensors)
-    run.forget_after(state["step"])
-    return int(state["step"]), dict(state["best"])

@@ -11,17 +11,23 @@ from torch import Tensor, nn
 from napari_dama import __version__
 from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
-from napari_dama.errors import DamaError, ModelError, StoreError
+from napari_dama.errors import ModelError, StoreError
 from napari_dama.models.build import panel_card, save_model
 from napari_dama.models.card import Architecture, Card
 from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
+from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
-from napari_dama.training.folder import RunFolder
+from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.guards import Finding, memory_findings, report, store_findings
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
+from napari_dama.training.parent import measure_parent, tell_of_parent
+from napari_dama.training.preview import CELLS, masked_views, strip
+from napari_dama.training.preview_files import save_preview
+from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 
 VARIATION = Variation(zoom=(0.8, 1.35), shift=0.1, gain=0.1, gamma=0.1, noise=0.0, drop_marker=0.1)
 """Pretraining varies geometry widely and intensity little: patches are normalised by themselves anyway."""
+VALIDATION_CELLS = 1024
+TRIAL_CELLS = 32
 
 
 class PretrainTask:
@@ -45,17 +53,30 @@ class PretrainTask:
         shape = EncoderSpec(settings.size, len(store.markers), self.card.image_px, self.card.patch_px)
         self.method: Method = method_module(settings, shape)
         self.module: nn.Module = self.method
-        if settings.init != "random":
-            _start_from(self.method, settings.init, store)
+        self.starts_as_parent = settings.init != "random" and _start_from(self.method, settings.init, store)
         self.split = split_of(store, settings)
         self.samples = len(self.split.train)
         nuclear = tuple(self.card.nuclear)
         self.batches = CropBatches(store, nuclear=nuclear, image_px=self.card.image_px, device=device)
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Losses of one step's batch."""
-        losses = self._losses(self._rows(step), VARIATION, generator)
-        self.batches.expect(self._rows(step + 1))  # the device is still at work on this one
+        self.least = self.method.views  # two views are told apart from those of other crops
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        settings = self.settings
+        return store_findings(
+            self.store,
+            self.split,
+            self.batches.crops,
+            batch_size=settings.batch_size,
+            image_px=settings.image_px,
+        )
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
+        """Losses of one step's batch, or of a part of it."""
+        losses = self._losses(part_of(self._rows(step), part), VARIATION, generator)
+        if part == WHOLE:
+            self.batches.expect(self._rows(step + 1))  # the device is still at work on this one
         return losses
 
     def _rows(self, step: int) -> NDArray[np.int64]:
@@ -73,8 +94,14 @@ class PretrainTask:
         The score is the negative loss, or 0 at all times where a teacher moves and losses of two steps do not compare, so
         that the last weights are kept.
         """
-        rows = self.split.validation
-        rows = np.random.default_rng(0).permutation(rows)[:1024]
+        return self._validated(VALIDATION_CELLS)
+
+    def trial(self) -> dict[str, float]:
+        """A validation of a few crops, before the first step."""
+        return self._validated(TRIAL_CELLS)
+
+    def _validated(self, most: int) -> dict[str, float]:
+        rows = np.random.default_rng(0).permutation(self.split.validation)[:most]
         how = (
             NO_VARIATION if self.method.views == 1 else VARIATION
         )  # two views of the same pixels would be no task
@@ -96,6 +123,24 @@ class PretrainTask:
         reconstruction = means.get("validation_reconstruction_1", means["validation_loss"])
         return {**means, "score": -reconstruction}
 
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's losses on validation crops: those of this network while it still is the parent's."""
+        if not self.starts_as_parent or not self.method.comparable:
+            return None
+        return self.settings.init, self.validate()
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave a picture of a few validation cells, masked and rebuilt; nothing where the method has no decoder."""
+        network = self.method.autoencoder
+        if network is None:
+            return
+        rows = np.random.default_rng(0).permutation(self.split.validation)[:CELLS]
+        x, present = self.batches.batch(rows)
+        views = masked_views(network, x, present, self.settings)
+        picture = strip(views, self.store.markers, self.card.nuclear)
+        note = "Validation cells, markers in their colours; what is grey was hidden from the network."
+        save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
+
     def _losses(self, rows: NDArray[np.int64], how: Variation, generator: torch.Generator) -> Losses:
         seen = [self.batches.batch(rows, how=how, generator=generator) for _ in range(self.method.views)]
         losses: Losses = self.method(*(x for x, _ in seen), present=seen[0][1], generator=generator)
@@ -104,6 +149,7 @@ class PretrainTask:
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
         """Write what is kept as a model: the autoencoder, or the encoder of a method that has none."""
         self.card.metrics = {"validation": metrics}
+        tell_of_parent(self.card, run, self.card.metrics)
         autoencoder = self.method.autoencoder
         kept: dict[str, nn.Module] = (
             {"features": FeatureEncoder(self.method.encoder)}
@@ -152,14 +198,17 @@ def training_facts(settings: Any, store: CropStore) -> dict[str, Any]:
     """What a card says of the data and the settings of a run."""
     return {
         "napari_dama": __version__,
-        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads"}),
+        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads", "sources"}),
         "crops": len(store),
         "slides": [slide.name for slide in store.slides][:200],
     }
 
 
-def _start_from(method: Method, init: str, store: CropStore) -> None:
-    """Take weights of another model's autoencoder, or at least of its encoder."""
+def _start_from(method: Method, init: str, store: CropStore) -> bool:
+    """Take weights of another model's autoencoder, or at least of its encoder.
+
+    True where what is kept is the parent's as a whole, decoder included.
+    """
     model = load_model(init)
     if list(store.markers) != model.card.panel:
         raise ModelError(
@@ -175,6 +224,8 @@ def _start_from(method: Method, init: str, store: CropStore) -> None:
     if not students:
         load_matching(FeatureEncoder(method.encoder), encoder, where=init)
     method.restart()
+    kept = {} if method.autoencoder is None else method.autoencoder.state_dict()
+    return bool(kept) and all(k in source and source[k].shape == v.shape for k, v in kept.items())
 
 
 def load_matching(target: nn.Module, source: dict[str, Tensor], *, where: str) -> None:
@@ -200,6 +251,7 @@ def pretrain(
     overwrite: bool = False,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
+    folder: RunFolder | None = None,
 ) -> dict[str, float]:
     """Pretrain an encoder, and leave a model in ``settings.out / "model"``.
 
@@ -213,6 +265,8 @@ def pretrain(
         Called every ``log_every`` steps with a `RunProgress`.
     stop
         Asked before each step; True ends the run with a checkpoint.
+    folder
+        The run's folder where it has been begun already; it stays open. ``resume`` and ``overwrite`` then say nothing.
 
     Returns
     -------
@@ -226,19 +280,21 @@ def pretrain(
     Interrupted
         If a stop was asked for.
     """
+    settings = settings.with_own_store()
     device = prepare_device(settings)
-    store = CropStore.open(settings.crops)
-    run = RunFolder.begin(settings, resume=resume, overwrite=overwrite)
-    try:
+    if settings.sources is None:
+        CropStore.open(settings.crops)  # a wrong path shows before a folder is made
+    with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
+        ensure_store(settings.sources, settings.crops, run, stop)
+        store = CropStore.open(settings.crops)
         task = PretrainTask(settings, store, device)
-    except DamaError as error:
-        run.status(state="failed", why=str(error))
-        raise
-    run.event(
-        "data",
-        crops=len(store),
-        split=task.split.note,
-        training=len(task.split.train),
-        validation=len(task.split.validation),
-    )
-    return run_training(task, settings, run, device=device, progress=progress, stop=stop)
+        run.event(
+            "data",
+            crops=len(store),
+            split=task.split.note,
+            training=len(task.split.train),
+            validation=len(task.split.validation),
+        )
+        report(run, [*task.findings(), *memory_findings(task.module, device)])
+        measure_parent(task, run, device)
+        return run_training(task, settings, run, device=device, progress=progress, stop=stop)

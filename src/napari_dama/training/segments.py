@@ -17,12 +17,18 @@ from napari_dama.cells.instances import distance_target
 from napari_dama.errors import SlideError, StoreError
 from napari_dama.evaluate.coco import average_precision
 from napari_dama.evaluate.match import iou_table
+from napari_dama.evaluate.overlay import stretched
 from napari_dama.models.detect import Detections, detect
+from napari_dama.models.shelf import load_model
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
+from napari_dama.training.accumulate import WHOLE, Part, part_slice
 from napari_dama.training.finetune import finish_model, set_drop_path, starting_model
+from napari_dama.training.guards import Finding, same_fields
 from napari_dama.training.heads import head_training
+from napari_dama.training.preview import outlines_picture
+from napari_dama.training.preview_files import save_preview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
 ZOOM = (0.55, 1.5)
 VALIDATION_PX = 640
+TRIAL_PX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,7 @@ class SegmentTask:
         set_drop_path(part, settings.drop_path)
         self.module: nn.Module = part.requires_grad_(True)
         self.head = head_training(part)
+        self.shown: tuple[NDArray[np.int32], Detections] | None = None  # first field at the last validation
         encoder = getattr(part, "encoder", None)
         if settings.freeze_encoder and encoder is not None:
             encoder.requires_grad_(False)
@@ -184,10 +192,26 @@ class SegmentTask:
             },
         }
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
-        """Loss of one step's tiles."""
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        found = [
+            Finding(
+                "note", f"{len(self.training)} slides for training, {len(self.validation)} for validation"
+            )
+        ]
+        empty = [field.name for field in (*self.training, *self.validation) if not field.labels.any()]
+        if empty:
+            found.append(Finding("warning", f"no cell is labelled in {', '.join(empty[:5])}"))
+        train, held = ([(f.name, f.pixels) for f in side] for side in (self.training, self.validation))
+        return [*found, *same_fields(train, held)]
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
+        """Loss of one step's tiles, or of a part of them."""
         rng = np.random.default_rng((self.settings.seed, step))
-        drawn = [self._tile(rng) for _ in range(self.settings.batch_size)]
+        drawn = [
+            self._tile(rng) for _ in range(self.settings.batch_size)
+        ]  # all: each follows from those before
+        drawn = drawn[part_slice(len(drawn), part)]
         x = torch.stack([tile[0] for tile in drawn]).to(self.device)
         present = torch.stack([tile[1] for tile in drawn]).to(self.device)
         truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, K, H, W)
@@ -219,7 +243,54 @@ class SegmentTask:
 
         Where the head limits its detections, the limit (per 640 x 640 px) stands beside AP.
         """
-        whole, alone = self._found(only_nuclear=False), self._found(only_nuclear=True)
+        whole, alone = (
+            self._found(self.module, self.validation, VALIDATION_PX, only_nuclear=only)
+            for only in (False, True)
+        )
+        self.shown = whole[0]
+        return self._metrics(whole, alone)
+
+    def trial(self) -> dict[str, float]:
+        """A validation of one corner, before the first step."""
+        fields, most_px = self.validation[:1], max(TRIAL_PX, self.model.card.image_px)
+        whole, alone = (
+            self._found(self.module, fields, most_px, only_nuclear=only) for only in (False, True)
+        )
+        return self._metrics(whole, alone)
+
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's metrics on the same fields, where it finds outlines."""
+        if self.settings.init == "random":
+            return None
+        part = load_model(self.settings.init, device=str(self.device)).parts.get("segments")
+        if part is None:
+            return None
+        whole, alone = (
+            self._found(part, self.validation, VALIDATION_PX, only_nuclear=only) for only in (False, True)
+        )
+        return self.settings.init, self._metrics(whole, alone)
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave a picture of true and found outlines on the first validation field."""
+        if self.shown is None:
+            return
+        truth, found = self.shown
+        cells = found.cells()
+        table = iou_table(truth, cells)
+        true_hits, found_hits, _ = table.matches(0.5)
+        hits = table.truth.ids[true_hits], table.pred.ids[found_hits]
+        height, width = truth.shape
+        card = self.model.card
+        nucleus = self.validation[0].pixels[card.panel.index(card.nuclear[0]), :height, :width]
+        picture = outlines_picture(stretched(nucleus), truth, cells, hits)
+        note = f"{self.validation[0].name}, {card.nuclear[0]}; a found cell has an IoU of at least 0.5 with a true one."
+        save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
+
+    def _metrics(
+        self,
+        whole: list[tuple[NDArray[np.int32], Detections]],
+        alone: list[tuple[NDArray[np.int32], Detections]],
+    ) -> dict[str, float]:
         f1, f1_alone = _f1_scores(whole), _f1_scores(alone)
         limit = self.head.detection_limit
         return {
@@ -230,17 +301,19 @@ class SegmentTask:
             "score": 0.7 * f1["f1"] + 0.3 * f1_alone["f1"],
         }
 
-    def _found(self, *, only_nuclear: bool) -> list[tuple[NDArray[np.int32], Detections]]:
-        """Truth and what the network finds in the corner of each validation field."""
+    def _found(
+        self, module: nn.Module, fields: list[LabelledField], most_px: int, *, only_nuclear: bool
+    ) -> list[tuple[NDArray[np.int32], Detections]]:
+        """Truth and what the network finds in the corner of each field."""
         side, pixel_um = self.model.card.image_px, self.model.card.pixel_um
         pairs = []
-        for field in self.validation:
-            height, width = (min(n, VALIDATION_PX) // side * side for n in field.labels.shape)
+        for field in fields:
+            height, width = (min(n, most_px) // side * side for n in field.labels.shape)
             x = torch.from_numpy(field.pixels[:, :height, :width].astype(np.float32))[None].to(self.device)
             if only_nuclear:
                 x = x * self.nuclear[None, :, None, None]
             with torch.no_grad():
-                (found,) = detect(self.module, x, pixel_um=pixel_um)
+                (found,) = detect(module, x, pixel_um=pixel_um)
             pairs.append((relabelled(field.labels[:height, :width]), found))
         return pairs
 

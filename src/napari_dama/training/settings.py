@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from napari_dama.errors import SettingsError
 from napari_dama.models.card import ANCHORS, Anchors, Head
 from napari_dama.nets.counts import overlap_count, visible_count
+from napari_dama.training.sources import STORE, Sources
 
 S = TypeVar("S", bound="RunSettings")
 
@@ -22,7 +24,7 @@ class RunSettings(BaseModel):
     ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
     capped by ``max_steps`` whatever ``epochs`` says. Of a crop store, the groups (fields of view) in ``test_groups`` are
     never seen, neither by the weights nor by the choice among checkpoints; ``validation_groups`` are held out to choose by,
-    in place of a draw of ``validation_share``.
+    in place of a draw of ``validation_share``. With ``sources`` the run cuts its crops itself before the first step.
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
@@ -49,7 +51,27 @@ class RunSettings(BaseModel):
     validation_groups: list[str] | None = None
     test_groups: list[str] = []
     threads: int | None = Field(None, ge=1)
+    previews: bool = True  # pictures at validations, see training.preview
     name: str | None = None
+    sources: Sources | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_store(cls, raw: Any) -> Any:
+        """A run that cuts its own crops keeps them in its folder."""
+        if isinstance(raw, dict) and raw.get("sources") is not None and raw.get("out") is not None:
+            name = "crops" if "crops" in cls.model_fields else "data"
+            store = Path(raw["out"]) / STORE
+            raw = {**raw, name: store if name == "crops" else [store]}
+        return raw
+
+    def with_own_store(self) -> Self:
+        """The same run with its own crops where its folder is now; nothing changes for a run that is given a store."""
+        if self.sources is None:
+            return self
+        store = self.out / STORE
+        own: dict[str, Any] = {"crops": store} if "crops" in type(self).model_fields else {"data": [store]}
+        return self.model_copy(update=own)
 
     @classmethod
     def from_file(cls, file: Path) -> Self:
@@ -72,12 +94,14 @@ class RunSettings(BaseModel):
         return checked(cls, raw, where=str(file))
 
     def to_file(self, file: Path) -> None:
-        """Write all settings as YAML, with the kind of run in front."""
+        """Write all settings as YAML, with the kind of run in front; a kill leaves the old file or the new one whole."""
         kind = {"kind": type(self).__name__.removesuffix("Settings").lower()}
         text = yaml.safe_dump(
             kind | self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
         )
-        file.write_text(text, encoding="utf-8")
+        partial = file.with_name(file.name + ".part")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, file)
 
     def with_overrides(self, pairs: Iterable[str]) -> Self:
         """A copy with ``key=value`` strings applied, values read as YAML.
@@ -275,6 +299,10 @@ class FinetuneSettings(RunSettings):
 
     @model_validator(mode="after")
     def _splits_of_stores_only(self) -> Self:
+        if self.task == "segments" and self.sources is not None:
+            raise ValueError(
+                "sources are for crops (task types); for segments, give folders of labelled slides"
+            )
         if self.task == "segments" and (self.validation_groups or self.test_groups or self.label_share < 1):
             raise ValueError(
                 "validation_groups, test_groups and label_share are for crop stores (task types); for segments, give "

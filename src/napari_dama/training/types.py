@@ -14,14 +14,18 @@ from torch.nn import functional as F
 from napari_dama.cells.augment import NO_VARIATION, Variation
 from napari_dama.cells.store import CropStore
 from napari_dama.errors import SettingsError, StoreError
-from napari_dama.models.shelf import load_card
+from napari_dama.models.shelf import load_card, load_model
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
+from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with_label_share
 from napari_dama.training.finetune import check_panel, finish_model, set_drop_path, starting_model
+from napari_dama.training.guards import Finding, class_findings, store_findings
 from napari_dama.training.mix import erase, mix_batch, mix_generator
 from napari_dama.training.pretrain import training_facts, typical_statistics
+from napari_dama.training.preview import confusion_counts
+from napari_dama.training.preview_files import save_confusion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +37,7 @@ VARIATION = Variation(
     zoom=(0.9, 1.15), shift=0.02, gain=0.2, gamma=0.15, noise=0.03, drop_marker=0.04, only_nuclear=0.0
 )
 VALIDATION_CELLS = 2048
+TRIAL_CELLS = 32
 BLOCK = 128
 
 
@@ -71,6 +76,7 @@ class TypeTask:
         tricks = settings.augmented or settings.mixup or settings.cutmix or settings.erasing
         self.cached = settings.freeze_encoder and part.path is None and not tricks
         self._features: Tensor | None = None
+        self.confusion: NDArray[np.int64] | None = None  # of the last validation
         number = {name: index for index, name in enumerate(self.classes)}
         types = self.store.table["type"].to_numpy()
         self.targets = np.array([number.get(name, -1) for name in types])
@@ -97,7 +103,23 @@ class TypeTask:
             self.store, nuclear=tuple(card.nuclear), image_px=card.image_px, device=device
         )
 
-    def loss(self, step: int, generator: torch.Generator) -> Losses:
+        self.least = 2 if settings.mode == "linear-probe" else 1  # it has a batch norm
+
+    def findings(self) -> list[Finding]:
+        """What is worth saying of the data before the first step."""
+        train, held = (self.targets[rows] for rows in (self.split.train, self.split.validation))
+        return [
+            *store_findings(
+                self.store,
+                self.split,
+                self.batches.crops,
+                batch_size=self.settings.batch_size,
+                image_px=self.batches.image_px,
+            ),
+            *class_findings(self.classes, train, held),
+        ]
+
+    def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
         """Cross-entropy with smoothed labels on crops drawn as ``balance`` says, mixed and erased as settings say."""
         settings = self.settings
         rows = rows_of_step(
@@ -107,6 +129,7 @@ class TypeTask:
             seed=settings.seed,
             weights=self.weights,
         )
+        rows = part_of(rows, part)
         truth = torch.from_numpy(self.targets[rows]).to(self.device)
         smoothing = settings.label_smoothing
         if self.cached:
@@ -132,7 +155,15 @@ class TypeTask:
 
     def validate(self) -> dict[str, float]:
         """Balanced accuracy, accuracy and macro-F1 on held-out fields of view."""
-        rows = self._validation_rows()
+        return self._validated(self._validation_rows())
+
+    def trial(self) -> dict[str, float]:
+        """A validation of a few cells, before the first step."""
+        found = self._validated(self._validation_rows()[:TRIAL_CELLS])
+        self.confusion = None  # of too few cells to be shown
+        return found
+
+    def _validated(self, rows: NDArray[np.int64]) -> dict[str, float]:
         guesses = []
         with torch.no_grad():
             for start in range(0, len(rows), BLOCK):
@@ -143,6 +174,33 @@ class TypeTask:
                     logits = self.module(self.batches.batch(some)[0])
                 guesses.append(logits.argmax(dim=1).cpu().numpy())
         guess, truth = np.concatenate(guesses), self.targets[rows]
+        self.confusion = confusion_counts(truth, guess, len(self.classes))
+        return self._metrics(truth, guess)
+
+    def parent_metrics(self) -> tuple[str, dict[str, float]] | None:
+        """The parent's metrics on the same cells, where it tells types; a class that it does not know counts as missed."""
+        if self.settings.init == "random":
+            return None
+        parent = load_model(self.settings.init, device=str(self.device))
+        part = parent.parts.get("types")
+        if part is None:
+            return None
+        number = {name: index for index, name in enumerate(self.classes)}
+        own = np.array([number.get(name, -1) for name in parent.card.classes])
+        rows = self._validation_rows()
+        guesses = []
+        with torch.no_grad():
+            for start in range(0, len(rows), BLOCK):
+                logits = part(self.batches.batch(rows[start : start + BLOCK])[0])
+                guesses.append(own[logits.argmax(dim=1).cpu().numpy()])
+        return self.settings.init, self._metrics(self.targets[rows], np.concatenate(guesses))
+
+    def preview(self, run: RunFolder, step: int) -> None:
+        """Leave the confusion matrix of the last validation."""
+        if self.confusion is not None:
+            save_confusion(run.path, step, self.classes, self.confusion)
+
+    def _metrics(self, truth: NDArray[np.int64], guess: NDArray[np.int64]) -> dict[str, float]:
         there = np.unique(truth)  # a guess may be a class that no held-out cell has
         recall = recall_score(truth, guess, labels=there, average="macro", zero_division=0)
         balanced = float(recall) if len(there) > 1 else float("nan")

@@ -1,0 +1,160 @@
+"""What a job's own process does: ``python -m napari_dama.jobs.runner JOB``. Its output goes to the job's ``log.txt``.
+
+It holds the folder from its first moment, waits for the device where it was enqueued, trains, and leaves in
+``status.json`` how it ended, whatever it met. A polite kill (SIGTERM, Ctrl-C) is a request to stop: the step is finished
+and a checkpoint kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
+from napari_dama.jobs.process import read_settings
+from napari_dama.jobs.tickets import Place
+from napari_dama.training.files import write_json
+from napari_dama.training.folder import RunFolder, reached
+from napari_dama.training.identity import ProcessId
+from napari_dama.training.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_dama.training.settings import RunSettings
+
+POLL_S = 1.0
+DONE, FAILED, WRONG_SETTINGS, STOPPED = 0, 1, 2, 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a job to its end.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 settings that are no longer valid, 130 stopped.
+    """
+    parser = argparse.ArgumentParser(prog="napari_dama.jobs.runner", description=__doc__)
+    parser.add_argument("job", type=Path)
+    parser.add_argument("--queue", action="store_true", help="wait until the device is free")
+    parser.add_argument("--priority", type=int, default=0)
+    parser.add_argument("--since", type=float, default=None)
+    options = parser.parse_args(words)
+    warnings.simplefilter("ignore")  # of libraries: the log is for people
+    logging.disable(logging.ERROR)
+    stop = _stop_when_asked()
+    path: Path = options.job
+    try:
+        settings = read_settings(path)
+        with RunFolder.begin(settings, resume=True, overwrite=False, wait_s=30, keep_stop=True) as run:
+            return _work(run, settings, options, stop)
+    except JobError as error:  # another runner has the folder, and says itself how it fares
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except DamaError as error:
+        _leave_word(path, str(error))
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_SETTINGS if isinstance(error, SettingsError) else FAILED
+
+
+def _work(
+    run: RunFolder, settings: RunSettings, options: argparse.Namespace, stop: Callable[[], bool]
+) -> int:
+    """Wait, train, and say how it ended; the folder is held."""
+    so_far = reached(run.path)
+    place: Place | None = None
+    try:
+        run.status(state="waiting" if options.queue else "starting", **so_far)
+        place = Place(run.path, _resolved(settings.device), priority=options.priority, since=options.since)
+        if _wait(run, place, so_far, stop, wait=options.queue):
+            run.status(state="starting", device=place.ticket.device, **so_far)
+            _train(run, settings, stop)
+            return DONE
+        run.status(state="stopped", **so_far)
+        run.event("stopped", step=so_far.get("step", 0))
+        return STOPPED
+    except Interrupted as error:
+        run.log(str(error))
+        return STOPPED
+    except Exception as error:
+        if isinstance(error, DamaError):
+            why = " ".join(str(error).split())
+            print(f"error: {why}", file=sys.stderr)
+        else:
+            why = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        run.failed(why)
+        return WRONG_SETTINGS if isinstance(error, SettingsError) else FAILED
+    finally:
+        if place is not None:
+            place.leave()
+
+
+def _wait(
+    run: RunFolder, place: Place, so_far: dict[str, Any], stop: Callable[[], bool], *, wait: bool
+) -> bool:
+    """Wait for the device, saying in the status what for; False if a stop came first."""
+    said = ""
+    while why := place.claim(wait=wait):
+        if stop() or run.stop_asked():
+            return False
+        if why != said:
+            run.status(state="waiting", why=why, device=place.ticket.device, **so_far)
+            run.event("waiting", why=why)
+            said = why
+        time.sleep(POLL_S)
+    return True
+
+
+def _train(run: RunFolder, settings: RunSettings, stop: Callable[[], bool]) -> None:
+    if isinstance(settings, PretrainSettings):
+        from napari_dama.training.pretrain import pretrain
+
+        pretrain(settings, folder=run, stop=stop)
+    else:
+        from napari_dama.training.finetune import finetune
+        from napari_dama.training.settings import FinetuneSettings
+
+        if not isinstance(settings, FinetuneSettings):
+            raise SettingsError(f"{run.path / 'job.yaml'} is of no kind that can be run")
+        finetune(settings, folder=run, stop=stop)
+
+
+def _resolved(device: str) -> str:
+    """The device behind ``auto``, for which torch must be asked."""
+    if device != "auto":
+        return device
+    from napari_dama.predict.device import pick_device
+
+    return pick_device(device)
+
+
+def _leave_word(path: Path, why: str) -> None:
+    """Say why the run could not even begin, unless its folder is gone."""
+    if path.is_dir():
+        facts = {"state": "failed", "why": why, "heartbeat": time.time(), "started": time.time()}
+        write_json(path / "status.json", {**ProcessId.of().facts(), **reached(path), **facts})
+
+
+def _stop_when_asked() -> Callable[[], bool]:
+    asked = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        asked.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    return asked.is_set
+
+
+if __name__ == "__main__":
+    sys.exit(main())
