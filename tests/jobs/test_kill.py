@@ -80,9 +80,9 @@ def check(
     start = to_its_end(begin, jobs["whole"])  # of a run that finds all done: hardly more than its start
     rng = random.Random(seed)
     kills = 0
-    for _ in range(moments):
+    for moment in range(moments):
         process = begin(jobs["killed"])
-        process.join(rng.uniform(0.5, 2) * start)
+        process.join(start * (rng.uniform(0.5, 2) if moment else 0.7))
         if process.is_alive():
             process.kill()
             process.join()
