@@ -173,7 +173,10 @@ def verdict(own: Mapping[str, Any], parent: Mapping[str, Any] | None, name: str)
     if mine is None or other is None:
         return ""
     if mine > other:
-        return f"Better than its parent {name} on the same validation data."
+        return (
+            f"Better than its parent {name} on the same validation data ({mine:.4g}, {other:.4g}). Its checkpoint was "
+            "chosen on these data, which favours it."
+        )
     if mine < other:
         return (
             f"Worse than its parent {name} on the same validation data: keep using the parent, or train on."
