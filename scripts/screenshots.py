@@ -235,6 +235,10 @@ def breast(slide: Path, folder: Path, images: Path, theme: str) -> None:
     window.show("explain")
     window.explain()
     window.save(images / "breast_explain.png")
+    window.dock.explain.forget()
+    window.train(images, "breast")
+    (images / "breast_train.png").unlink()  # the form is that of the simulated slide
+    (images / "breast_previews.png").unlink()  # and so are the previews
     window.close()
 
 
