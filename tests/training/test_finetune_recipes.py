@@ -64,9 +64,8 @@ def test_a_recipe_on_the_command_line(tmp_path: Path) -> None:
     ]
     result = CliRunner().invoke(app, [*map(str, words), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["notes"] == [
-        "Class late: no cell of it was in training, so the model cannot tell it."
-    ]
+    said = json.loads(result.stdout)["notes"]  # beside what the guards say of so small a store
+    assert "Class late: no cell of it was in training, so the model cannot tell it." in said
     settings = load_card(job / "model").training["types"]["settings"]
     assert settings["mixup"] == 0.8 and settings["size"] == "tiny" and settings["epochs"] == 150
     again = CliRunner().invoke(app, [*map(str, words), "--resume"])
