@@ -62,6 +62,11 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to programs in its background, which inherit deafness to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_detached_watched_stopped_and_resumed(run: Run, words: list[str], tmp_path: Path) -> None:
     assert "no job is known" in run("jobs", "list").stdout
     facts = json.loads(run(*words, "-o", "my job", "--detach", "--json").stdout)
@@ -94,13 +99,19 @@ def test_detached_watched_stopped_and_resumed(run: Run, words: list[str], tmp_pa
     assert [event["kind"] for event in shown["events"]][:3] == ["data", "checked", "started"]
 
     # Ctrl-C ends the watching, not the job
-    watcher = subprocess.Popen(
-        [sys.executable, "-m", "napari_dama", "jobs", "watch", "my job"], stderr=subprocess.PIPE, text=True
-    )
-    assert watcher.stderr is not None
-    assert "step " in watcher.stderr.readline()
-    watcher.send_signal(signal.SIGINT)
-    assert "interrupted" in watcher.communicate(timeout=60)[1] and watcher.returncode == 130
+    with subprocess.Popen(
+        [sys.executable, "-m", "napari_dama", "jobs", "watch", "my job"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as watcher:
+        try:
+            assert watcher.stderr is not None
+            assert "step " in watcher.stderr.readline()
+            watcher.send_signal(signal.SIGINT)
+            assert "interrupted" in watcher.communicate(timeout=60)[1] and watcher.returncode == 130
+        finally:
+            watcher.kill()
     assert read_job(job).state == "running"
 
     assert json.loads(run("jobs", "stop", "second", "--wait", "--json").stdout)["state"] == "stopped"
