@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +19,12 @@ from napari_dama.cli.console import (
     print_json,
     stop_on_interrupt,
 )
-from napari_dama.errors import PanelError, SettingsError
+from napari_dama.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_dama.cells.store import CropStore
-    from napari_dama.slides.panel import Panel
 
 
 def register(app: typer.Typer) -> None:
@@ -166,42 +164,24 @@ def _slides(
     pixel_um: float | None,
     **options: Any,
 ) -> CropStore:
-    from napari_dama.cells.crops import crop_slides
-    from napari_dama.models.shelf import load_card
-    from napari_dama.slides.panel import BRAIN7, match, own_panel
-    from napari_dama.slides.slide import open_slide
+    from napari_dama.training.sources import cut_slides
 
     if panel not in ("brain7", "own"):
         raise SettingsError(f"--panel is brain7 or own, not {panel!r}; for a model's panel give --model")
     if model is not None and panel == "own":
         raise SettingsError("--model brings its panel; leave --panel out")
-    chosen = chosen_from(map_text)
-    wanted: Panel = BRAIN7
-    if model is not None:
-        card = load_card(model)
-        wanted, crop_um = card.to_panel(), card.crop_um if crop_um is None else crop_um
-    with ExitStack() as stack:
-        opened = [stack.enter_context(open_slide(path, pixel_um=pixel_um)) for path in slides]
-        if panel == "own":
-            wanted = own_panel(opened[0].markers, chosen=chosen)
-            chosen = None  # it named the nuclear channel
-        nuclear = [marker.name for marker in wanted.markers if marker.nuclear]
-        if not nuclear and not labels:
-            raise PanelError(
-                f"nothing says which of {', '.join(wanted.names)} shows nuclei; say it with --map DAPI=CHANNEL, or give "
-                "the cells with --labels"
-            )
-        pairs = [(slide, match(slide.markers, wanted, chosen=chosen)) for slide in opened]
-        reporter = stack.enter_context(Reporter())
-        stop = stack.enter_context(stop_on_interrupt())
+    with Reporter() as reporter, stop_on_interrupt() as stop:
         tell = reporter.count("crops, percent")
-        return crop_slides(
-            pairs,
+        return cut_slides(
+            [(path, pixel_um) for path in slides],
             out,
-            crop_um=32.5 if crop_um is None else crop_um,
+            cells=labels,
+            model=model,
+            own=panel == "own",
+            chosen=chosen_from(map_text),
+            crop_um=crop_um,
+            advice="say it with --map DAPI=CHANNEL, or give the cells with --labels",
             crop_px=crop_px,
-            labels=labels,
-            nuclear=nuclear,
             progress=lambda done, total: tell(round(100 * done / max(total, 1)), 100),
             stop=stop,
             **options,

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_dama.errors import Interrupted, PanelError, SlideError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari_dama.cells.store import CropStore
     from napari_dama.training.folder import RunFolder
 
@@ -102,41 +104,90 @@ def cut_sources(
     stop: Callable[[], bool] | None = None,
     **options: Any,
 ) -> CropStore:
-    """Cut the crops of all slides into a store at ``out``; errors as in `napari_dama.cells.crops.crop_slides`."""
+    """Cut the crops of all slides into a store at ``out``; errors as in `cut_slides`."""
+    for slide in sources.slides:
+        if not slide.path.exists():
+            raise SlideError(f"The slide {slide.path} is not there (any more); crops cannot be cut from it.")
+    return cut_slides(
+        [(slide.path, slide.pixel_um) for slide in sources.slides],
+        out,
+        cells=[slide.cells for slide in sources.slides],
+        model=sources.model,
+        own=sources.panel == "own",
+        chosen=sources.chosen or None,
+        crop_um=sources.crop_um,
+        advice="choose it in Channels, or give the cells",
+        crop_px=sources.crop_px,
+        max_cells=sources.max_cells,
+        seed=sources.seed,
+        progress=progress,
+        stop=stop,
+        **options,
+    )
+
+
+def cut_slides(
+    slides: Sequence[tuple[Path, float | None]],
+    out: Path,
+    *,
+    cells: Sequence[Path | None] | None,
+    model: str | None,
+    own: bool,
+    chosen: Mapping[str, str] | None,
+    crop_um: float | None,
+    advice: str,
+    **options: Any,
+) -> CropStore:
+    """Open slides, settle the panel and cut their cells; what the command line, the window and a job share.
+
+    Parameters
+    ----------
+    slides
+        Path of each, and its pixel size where the file does not say it.
+    out
+        Folder of the store.
+    cells
+        Given cells of each slide, or None to find the nuclei.
+    model, own
+        Whose panel it is: that of a model, which also brings its crop width, or the first slide's own markers; else the
+        brain panel.
+    chosen
+        Channel that feeds a marker of the panel, where names do not tell.
+    crop_um
+        Width of a crop; None for the model's, else 32.5.
+    advice
+        How to name a nuclear marker, for the error where there is none.
+    options
+        Of `napari_dama.cells.crops.crop_slides`.
+
+    Raises
+    ------
+    PanelError
+        No marker is known to show nuclei, and cells are not given.
+    DamaError
+        For a model, slides or cells that do not fit, as `crop_slides` says.
+    """
     from napari_dama.cells.crops import crop_slides
     from napari_dama.models.shelf import load_card
     from napari_dama.slides.panel import BRAIN7, match, own_panel
     from napari_dama.slides.slide import open_slide
 
-    chosen: dict[str, str] | None = sources.chosen or None
-    wanted, crop_um = BRAIN7, sources.crop_um
-    if sources.model is not None:
-        card = load_card(sources.model)
+    wanted = BRAIN7
+    if model is not None:
+        card = load_card(model)
         wanted, crop_um = card.to_panel(), card.crop_um if crop_um is None else crop_um
-    for slide in sources.slides:
-        if not slide.path.exists():
-            raise SlideError(f"The slide {slide.path} is not there (any more); crops cannot be cut from it.")
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(open_slide(slide.path, pixel_um=slide.pixel_um)) for slide in sources.slides
-        ]
-        if sources.model is None and sources.panel == "own":
+        opened = [stack.enter_context(open_slide(path, pixel_um=pixel_um)) for path, pixel_um in slides]
+        if model is None and own:
             wanted, chosen = own_panel(opened[0].markers, chosen=chosen), None  # it named the nuclear channel
         nuclear = [marker.name for marker in wanted.markers if marker.nuclear]
-        if not nuclear and any(slide.cells is None for slide in sources.slides):
-            raise PanelError(
-                f"nothing says which of {', '.join(wanted.names)} shows nuclei; choose it in Channels, or give the cells"
-            )
+        if not nuclear and (not cells or any(given is None for given in cells)):
+            raise PanelError(f"nothing says which of {', '.join(wanted.names)} shows nuclei; {advice}")
         return crop_slides(
             [(slide, match(slide.markers, wanted, chosen=chosen)) for slide in opened],
             out,
             crop_um=32.5 if crop_um is None else crop_um,
-            crop_px=sources.crop_px,
-            labels=[slide.cells for slide in sources.slides],
+            labels=cells,
             nuclear=nuclear,
-            max_cells=sources.max_cells,
-            seed=sources.seed,
-            progress=progress,
-            stop=stop,
             **options,
         )
