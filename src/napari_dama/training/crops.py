@@ -196,7 +196,17 @@ class CropBatches:
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Input (N, C, image_px, image_px) and present markers (N, C) of some rows."""
-        pixels = self.raw(rows)
+        return self.prepared(self.raw(rows), rows, how=how, generator=generator)
+
+    def prepared(
+        self,
+        pixels: Tensor,
+        rows: NDArray[np.int64],
+        *,
+        how: Variation = NO_VARIATION,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The same from pixels that `raw` gave: several views of a batch are read once."""
         slides = torch.from_numpy(self.store.slide_index[rows]).to(self.device)
         stats = self.stats[slides]
         return prepare(

@@ -142,7 +142,11 @@ class PretrainTask:
         save_preview(run.path, step, picture, every=self.settings.validate_every, note=note)
 
     def _losses(self, rows: NDArray[np.int64], how: Variation, generator: torch.Generator) -> Losses:
-        seen = [self.batches.batch(rows, how=how, generator=generator) for _ in range(self.method.views)]
+        pixels = self.batches.raw(rows)
+        seen = [
+            self.batches.prepared(pixels, rows, how=how, generator=generator)
+            for _ in range(self.method.views)
+        ]
         losses: Losses = self.method(*(x for x, _ in seen), present=seen[0][1], generator=generator)
         return losses
 
