@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from evaluate.fields import crowded
 from napari_dama.errors import OutputError, SettingsError, SlideError
 from napari_dama.evaluate import match as match_module
 from napari_dama.evaluate.coco import average_precision
@@ -18,15 +19,8 @@ from napari_dama.evaluate.match import iou_table
 from napari_dama.evaluate.segments import evaluate_segments
 
 
-def _random_labels(seed: int, shape: tuple[int, int] = (120, 150), n: int = 40) -> np.ndarray:
-    """Discs that may hide each other, with labels that have gaps."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(shape, np.int32)
-    yy, xx = np.ogrid[: shape[0], : shape[1]]
-    for i in range(n):
-        y, x, r = rng.integers(0, shape[0]), rng.integers(0, shape[1]), rng.uniform(3, 9)
-        labels[(yy - y) ** 2 + (xx - x) ** 2 <= r * r] = 3 * i + 2
-    return labels
+def _random_labels(seed: int) -> np.ndarray:
+    return crowded(seed, (120, 150), 40)
 
 
 def _disturbed(labels: np.ndarray, seed: int) -> np.ndarray:
