@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,3 +85,14 @@ def simulated_slide(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSlide:
     (image,) = folder.glob("*.ome.tif")
     stem = image.name.removesuffix(".ome.tif")
     return SimulatedSlide(image, folder / f"{stem}_cells.tif", folder / f"{stem}_cells.csv")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Many small steps: a second thread costs more than it brings, the more so on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

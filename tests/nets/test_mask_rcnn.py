@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -16,13 +14,7 @@ SPEC = EncoderSpec("tiny", channels=2, image_px=64)
 SMALL = MaskRcnnSpec(width=8, detections=7)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Many small steps: a second thread costs more than it brings, the more so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def discs(*places: tuple[int, int, int, int], side: int = 64) -> torch.Tensor:

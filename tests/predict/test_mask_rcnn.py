@@ -30,13 +30,7 @@ SIDE = 128
 CELLS = ((25, 25, 16, 20), (25, 66, 18, 20), (72, 28, 20, 14), (78, 80, 22, 22), (112, 33, 12, 18))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Many small steps: a second thread costs more than it brings, the more so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Taught(NamedTuple):
