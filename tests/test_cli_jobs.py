@@ -84,7 +84,7 @@ def test_detached_watched_stopped_and_resumed(run: Run, words: list[str], tmp_pa
         "state",
         "step",
         "loss",
-        "images/s",
+        "pace",
         "left",
         "device",
         "folder",

@@ -12,13 +12,13 @@ from napari_dama.jobs.tickets import Ticket, list_queue, reserved, set_priority,
 
 if TYPE_CHECKING:
     from napari_dama.jobs.folder import JobView
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
 __all__ = ["Ticket", "cancel", "enqueue", "list_queue", "requeue", "set_priority"]
 
 
 def enqueue(
-    settings: RunSettings,
+    settings: JobSettings,
     device: str | None = None,
     priority: int = 0,
     *,

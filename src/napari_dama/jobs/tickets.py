@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.shelf import jobs_folder
+from napari_dama.predict.record import JOB
 from napari_dama.training.files import write_json
 from napari_dama.training.identity import ProcessId, host_name
 
@@ -63,8 +64,9 @@ class Ticket:
 
     @property
     def name(self) -> str:
-        """Name of the job's folder."""
-        return Path(self.job).name
+        """Name of the job's folder; of an analysis that of its result."""
+        path = Path(self.job)
+        return path.parent.name if path.name == JOB else path.name
 
     @property
     def place(self) -> tuple[int, float, str]:

@@ -1,4 +1,4 @@
-"""The folder of a training run: settings, status, metrics, events and checkpoints, all plain files.
+"""The folder of a job: settings, status, metrics, events and checkpoints, all plain files.
 
 ``job.yaml`` all settings; ``metrics.csv`` one row per logged step; ``events.jsonl`` typed records; ``status.json`` the
 present state with a heartbeat; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
 STOP = "stop"
 ANNOTATIONS = "annotations"
@@ -65,7 +65,7 @@ class RunFolder:
     @classmethod
     def begin(
         cls,
-        settings: RunSettings,
+        settings: JobSettings,
         *,
         resume: bool,
         overwrite: bool,
@@ -260,6 +260,11 @@ class RunFolder:
         """Whether someone put a file named ``stop`` into the folder."""
         return (self.path / STOP).exists()
 
+    def refuse_gone(self) -> None:
+        """Raise `OutputError` if the folder was moved or deleted, before something is written to its old place."""
+        if not self.path.is_dir():
+            raise self._gone()
+
     def save_checkpoint(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write checkpoint ``last`` or ``best`` so that a kill at any moment leaves the old or the new one whole."""
         from napari_dama.training.checkpoint import save
@@ -283,7 +288,7 @@ class RunFolder:
 
 
 def opened(
-    folder: RunFolder | None, settings: RunSettings, *, resume: bool, overwrite: bool
+    folder: RunFolder | None, settings: JobSettings, *, resume: bool, overwrite: bool
 ) -> AbstractContextManager[RunFolder]:
     """The folder that a caller has begun, left open at the end; else one that is begun here and closed."""
     if folder is not None:
@@ -294,7 +299,7 @@ def opened(
 def reached(path: Path) -> dict[str, Any]:
     """What a run that is taken up again had reached, as its status says."""
     status = read_json(path / "status.json")
-    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
+    return {key: status[key] for key in ("step", "steps", "loss", "best", "cells") if key in status}
 
 
 def clear(path: Path) -> None:
@@ -309,7 +314,7 @@ def _holds_something(path: Path) -> bool:
     return path.is_dir() and any(entry.name not in (LOCK, ANNOTATIONS) for entry in path.iterdir())
 
 
-def _same_settings(old: RunSettings, asked: RunSettings) -> None:
+def _same_settings(old: JobSettings, asked: JobSettings) -> None:
     free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)

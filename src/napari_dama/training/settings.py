@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_dama.errors import SettingsError
 from napari_dama.models.card import ANCHORS, Anchors, Head
 from napari_dama.nets.counts import overlap_count, visible_count
+from napari_dama.training.job_settings import JobSettings, checked
 from napari_dama.training.sources import STORE, Sources
 
-S = TypeVar("S", bound="RunSettings")
+__all__ = ["METHOD_DEFAULTS", "FinetuneSettings", "PretrainSettings", "RunSettings", "checked"]
 
 
-class RunSettings(BaseModel):
+class RunSettings(JobSettings):
     """What pretraining and fine-tuning share.
 
     ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
@@ -27,9 +27,6 @@ class RunSettings(BaseModel):
     in place of a draw of ``validation_share``. With ``sources`` the run cuts its crops itself before the first step.
     """
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
-    out: Path
     size: Literal["tiny", "small", "base"] = "tiny"
     init: str = "random"
     epochs: int = Field(50, ge=1, le=100_000)
@@ -42,7 +39,6 @@ class RunSettings(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1)
     clip_gradient: float = Field(3.0, gt=0)
     seed: int = Field(0, ge=0, lt=2**31)
-    device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpoint_seconds: float = Field(120.0, gt=0)
     log_every: int = Field(10, ge=1)
@@ -52,7 +48,6 @@ class RunSettings(BaseModel):
     test_groups: list[str] = []
     threads: int | None = Field(None, ge=1)
     previews: bool = True  # pictures at validations, see training.preview
-    name: str | None = None
     sources: Sources | None = None
 
     @model_validator(mode="before")
@@ -72,36 +67,6 @@ class RunSettings(BaseModel):
         store = self.out / STORE
         own: dict[str, Any] = {"crops": store} if "crops" in type(self).model_fields else {"data": [store]}
         return self.model_copy(update=own)
-
-    @classmethod
-    def from_file(cls, file: Path) -> Self:
-        """Read ``job.yaml``.
-
-        Raises
-        ------
-        SettingsError
-            If the file is missing, no YAML, or a setting is unknown or out of bounds.
-        """
-        try:
-            raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise SettingsError(f"{file} does not exist") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file} is no valid YAML: {error}") from error
-        if not isinstance(raw, dict):
-            raise SettingsError(f"{file} holds no settings")
-        raw.pop("kind", None)
-        return checked(cls, raw, where=str(file))
-
-    def to_file(self, file: Path) -> None:
-        """Write all settings as YAML, with the kind of run in front; a kill leaves the old file or the new one whole."""
-        kind = {"kind": type(self).__name__.removesuffix("Settings").lower()}
-        text = yaml.safe_dump(
-            kind | self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-        )
-        partial = file.with_name(file.name + ".part")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, file)
 
     def with_overrides(self, pairs: Iterable[str]) -> Self:
         """A copy with ``key=value`` strings applied, values read as YAML.
@@ -309,24 +274,6 @@ class FinetuneSettings(RunSettings):
                 "the folders to train on"
             )
         return self
-
-
-def checked(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
-    """Validated settings.
-
-    Raises
-    ------
-    SettingsError
-        Naming the first setting that does not fit, its value and the bound.
-    """
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        # a rule over several settings carries its values in its message
-        got = "" if first["type"] == "missing" or not first["loc"] else f", got {first['input']!r}"
-        raise SettingsError(f"{where}: {name}: {first['msg']}{got}") from error
 
 
 def _number(text: str) -> str | float:
