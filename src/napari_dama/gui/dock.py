@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_tab import AnalyseTab
+from napari_dama.gui.background_runs import BackgroundRuns
 from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.layers import foreign_file, slides_in
@@ -113,6 +114,7 @@ class DamaDock(QWidget):
             tab.noted.connect(self.message.show_note)
         self.analyse.analysed.connect(self._on_analysed)
         self.analyse.tile_done.connect(self.results.show_live)
+        self.runs = BackgroundRuns(self)
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
         self.train.model_offered.connect(self._on_model_offered)

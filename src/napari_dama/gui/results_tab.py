@@ -13,7 +13,7 @@ from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_table import cell_facts, type_rows
-from napari_dama.gui.layers import marker_colours
+from napari_dama.gui.layers import about, marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.result_layers import (
     OpenResult,
@@ -151,8 +151,10 @@ class ResultsTab(Tab):
         if now - self._refreshed < REFRESH_S:
             return
         self._refreshed = now
+        if self.live is not None and about(self.live).get("result") != folder:
+            self._drop_live()
         if self.live is None or self.live not in self.viewer.layers:
-            self.live = live_layer(self.viewer, self.session, Path(folder))
+            self.live = live_layer(self.viewer, Path(folder))
         if self.live is not None:
             self.live.refresh()
 

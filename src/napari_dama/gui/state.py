@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field
 RegionKind = Literal["whole", "view", "shape"]
 ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
+AnalyseRun = Literal["window", "now", "queue"]
+TrainRun = Literal["now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
 ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
 
@@ -52,12 +54,16 @@ class AnalyseState(_State):
         Tell cell types when the slide's markers allow it.
     out : str
         Result folder; empty for the default beside the slide.
+    run : str
+        In this window (``window``), or in a process of its own that outlives it: ``now``, or when its device is free
+        (``queue``).
     """
 
     device: str = "auto"
     region: RegionKind = "whole"
     types: bool = True
     out: str = ""
+    run: AnalyseRun = "window"
 
 
 class ResultsState(_State):
@@ -116,7 +122,11 @@ class TrainState(_State):
     data : str
         Crop store, slides or folders of slides, several with ``;`` between them; empty: the open slides.
     annotation : str
-        Name of the layer whose classes are learned (types), empty to learn from ``data``.
+        Name of the layer whose classes (types) or outlines (segments) are learned, empty to learn from ``data``.
+    area : str
+        Name of the Shapes layer around what was outlined completely (segments); empty for the box around all outlines.
+    run : str
+        ``now``, or when its device is free (``queue``).
     """
 
     kind: Literal["pretrain", "types", "segments"] = "pretrain"
@@ -127,6 +137,8 @@ class TrainState(_State):
     seed: int = Field(default=0, ge=0)
     data: str = ""
     annotation: str = ""
+    area: str = ""
+    run: TrainRun = "now"
 
 
 class JobsState(_State):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.errors import OutputError, SettingsError
 from napari_dama.gui.resolve import unused
-from napari_dama.training.folder import ANNOTATIONS
+from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, checked
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_dama.gui.annotations import Annotation
+    from napari_dama.gui.outlines import OutlinedArea, Outlines
     from napari_dama.gui.state import TrainState
     from napari_dama.jobs.folder import JobView
     from napari_dama.training.settings import RunSettings
@@ -31,10 +32,18 @@ ANNOTATED_SHARE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """The settings of a run, and the layer whose cells are written into its folder before it begins."""
+    """The settings of a run, and the layer whose cells or outlines are written into its folder before it begins.
+
+    ``area``, ``pixel_um`` and ``chosen`` are of a run that learns outlines: the Shapes layer around what was outlined
+    completely, and the choices in *Channels*.
+    """
 
     settings: RunSettings
     annotation: Annotation | None = None
+    outlines: Outlines | None = None
+    area: str = ""
+    pixel_um: float | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve_train(
@@ -44,6 +53,7 @@ def resolve_train(
     pixel_um: float | None,
     base: Path,
     annotations: Sequence[Annotation] = (),
+    outlines: Sequence[Outlines] = (),
 ) -> TrainPlan:
     """Return the settings for a run.
 
@@ -59,6 +69,8 @@ def resolve_train(
         Folder that jobs are put in.
     annotations : sequence of Annotation
         Layers whose objects have classes.
+    outlines : sequence of Outlines
+        Labels layers.
 
     Raises
     ------
@@ -91,11 +103,18 @@ def resolve_train(
         raw["sources"] = {**wishes, "slides": [slide]}
         raw["validation_share"] = ANNOTATED_SHARE
         return TrainPlan(checked(FinetuneSettings, raw, where="Train"), annotation)
+    if state.kind == "segments" and state.annotation:
+        chosen_layer = _outlines(state.annotation, outlines)
+        raw |= {"data": [job / ANNOTATIONS], "validation_share": ANNOTATED_SHARE}
+        settings = checked(FinetuneSettings, raw, where="Train")
+        return TrainPlan(
+            settings, outlines=chosen_layer, area=state.area, pixel_um=pixel_um, chosen=dict(chosen)
+        )
     if not data:
         what = (
             "a layer with classes, or a crop store whose cells have types"
             if state.kind == "types"
-            else "a folder of slides with outlined cells"
+            else "a Labels layer with outlines, or a folder of slides with outlined cells"
         )
         raise SettingsError(f"Choose the data first: fine-tuning needs {what}.")
     raw["data"] = data
@@ -141,17 +160,44 @@ def _annotation(name: str, annotations: Sequence[Annotation]) -> Annotation:
     return found
 
 
-def begin(plan: TrainPlan, cells: pd.DataFrame | None) -> JobView:
-    """Write the cells that were given into the job's folder, and start its process.
+def _outlines(name: str, outlines: Sequence[Outlines]) -> Outlines:
+    found = next((each for each in outlines if each.layer == name), None)
+    if found is None:
+        raise SettingsError(f"The layer {name!r} with its outlines is not there any more: choose another.")
+    if found.problem:
+        raise SettingsError(found.problem)
+    return found
+
+
+def begin(
+    plan: TrainPlan,
+    cells: pd.DataFrame | None,
+    areas: Sequence[OutlinedArea] = (),
+    *,
+    wait: bool = False,
+) -> JobView:
+    """Write the cells or outlines that were given into the job's folder, and start its process.
+
+    Parameters
+    ----------
+    plan : TrainPlan
+    cells : DataFrame or None
+        Cells with their types.
+    areas : sequence of OutlinedArea
+        Outlines.
+    wait : bool
+        Whether it waits until its device is free.
 
     Raises
     ------
     DamaError
         As `napari_dama.jobs.process.start`; a folder made for nothing is removed.
     """
+    from napari_dama.gui.outlines import write_areas
     from napari_dama.jobs.process import start
+    from napari_dama.jobs.queue import enqueue
 
-    job = plan.settings.out
+    settings, job = plan.settings, plan.settings.out
     if cells is not None:
         folder = job / ANNOTATIONS
         try:
@@ -160,9 +206,12 @@ def begin(plan: TrainPlan, cells: pd.DataFrame | None) -> JobView:
         except OSError as error:
             raise OutputError(f"The annotations cannot be written to {folder}: {error}") from error
     try:
-        return start(plan.settings)
+        if plan.outlines is not None and areas:
+            made = write_areas(areas, job, plan.outlines.slide, plan.pixel_um, plan.chosen)
+            settings = settings.model_copy(update={"areas": made})
+        return enqueue(settings) if wait else start(settings)
     except Exception:
-        if cells is not None and not (job / "job.yaml").exists():
+        if (cells is not None or areas) and not (job / "job.yaml").exists():
             shutil.rmtree(job, ignore_errors=True)
         raise
 

@@ -14,6 +14,7 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import annotated_cells
 from napari_dama.gui.jobs_panel import JobsPanel
 from napari_dama.gui.layers import slides_in
+from napari_dama.gui.outlines import outlined_areas
 from napari_dama.gui.style import Tab
 from napari_dama.gui.train_form import TrainForm
 from napari_dama.gui.train_plan import TrainPlan, begin, put_on_shelf, resolve_train
@@ -78,20 +79,25 @@ class TrainTab(Tab):
                 channels.pixel_um,
                 self.base,
                 self.form.annotations,
+                self.form.outlines,
             )
         except DamaError as error:
             self.failed.emit(error)
             return
-        self.jobs.act(lambda: self._begin(plan), self._on_started)
+        wait = self.form.state.run == "queue"
+        self.jobs.act(lambda: self._begin(plan, wait=wait), self._on_started)
 
-    def _begin(self, plan: TrainPlan) -> JobView:
+    def _begin(self, plan: TrainPlan, *, wait: bool) -> JobView:
         """In a thread: large label images take a moment to read."""
-        if plan.annotation is None:
-            return begin(plan, None)
-        found = plan.annotation
         layers = list(self.viewer.layers)
+        if plan.outlines is not None:
+            areas = outlined_areas(layers, plan.outlines.layer, plan.area, plan.outlines.slide)
+            return begin(plan, None, areas, wait=wait)
+        if plan.annotation is None:
+            return begin(plan, None, wait=wait)
+        found = plan.annotation
         layer = next(each for each in layers if each.name == found.layer)
-        return begin(plan, annotated_cells(layer, found.column, layers, found.slide))
+        return begin(plan, annotated_cells(layer, found.column, layers, found.slide), wait=wait)
 
     def _on_started(self, view: JobView) -> None:
         self.fold.collapse(animate=False)

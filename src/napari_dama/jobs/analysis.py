@@ -64,7 +64,7 @@ class AnalyseSettings(JobSettings):
     slide: Path
     markers: list[str] | None = None
     model: str = DEFAULT_MODEL
-    chosen: dict[str, str] = {}
+    chosen: dict[str, str] = Field(default_factory=dict)
     pixel_um: float | None = Field(None, ge=0.01, le=50)
     region: str | None = None
     types: bool = True
@@ -173,7 +173,9 @@ class _Telling:
     def __init__(self, run: RunFolder, settings: AnalyseSettings, stop: Callable[[], bool]) -> None:
         self.run, self.settings, self._asked = run, settings, stop
         status = read_json(run.path / "status.json")
-        self.facts = {key: status[key] for key in ("step", "steps", "cells", "device") if key in status}
+        self.facts: dict[str, Any] = {
+            key: status[key] for key in ("step", "steps", "cells", "device") if key in status
+        }
         self._between = True  # between two tiles, where a stop costs nothing
         self._begun = False
         self._told = 0.0

@@ -19,7 +19,8 @@ from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, rea
 from napari_dama.jobs.shelf import forget, remember
 from napari_dama.jobs.tickets import reserved
 from napari_dama.predict.device import DEVICES
-from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
+from napari_dama.training.files import ANNOTATIONS
+from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.job_settings import JobSettings
 from napari_dama.training.lock import LOCK, FolderLock

@@ -33,8 +33,8 @@ def list_jobs(roots: Iterable[str | Path] | None = None) -> list[JobView]:
     Parameters
     ----------
     roots
-        Look at these folders, and at the folders right in them, and at analyses of results there; by default at all that `remember` was told of. A folder
-        that vanished or was moved is left out.
+        Look at these folders, at the folders right in them, and at the analyses of results among these; by default at all
+        that `remember` was told of. A folder that vanished or was moved is left out.
     """
     if roots is None:
         paths = _read()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from napari_dama.errors import Interrupted, OutputError
 from napari_dama.models.shelf import DEFAULT_MODEL
 from napari_dama.predict.arrays import classify, segment
+from napari_dama.predict.overview import Overview
 from napari_dama.predict.pipeline import Pipeline, Stages
 from napari_dama.predict.prepare import Plan, make_plan, opened
 from napari_dama.predict.progress import Progress
 from napari_dama.predict.record import Owner, peak_memory_bytes, versions
 from napari_dama.predict.result import ResultFolder
 from napari_dama.predict.tiles import run_tiles
-from napari_dama.predict.overview import Overview
 from napari_dama.predict.writer import (
     ResultWriter,
     check_place,

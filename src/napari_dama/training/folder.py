@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_dama.errors import DamaError, Interrupted, OutputError, SettingsError
-from napari_dama.training.files import read_json, write_json
+from napari_dama.training.files import ANNOTATIONS, read_json, write_json
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from napari_dama.training.job_settings import JobSettings
 
 STOP = "stop"
-ANNOTATIONS = "annotations"
-"""Cells given for a run's slides, which may lie in its folder before it begins."""
 HEARTBEAT_S = 5.0
 FOLDERS = ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews", "crops")
 FILES = (

@@ -12,6 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from napari_dama.errors import SettingsError
 from napari_dama.models.card import ANCHORS, Anchors, Head
 from napari_dama.nets.counts import overlap_count, visible_count
+from napari_dama.training.areas import Areas  # noqa: TC001 - pydantic reads annotations
+from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.job_settings import JobSettings, checked
 from napari_dama.training.sources import STORE, Sources
 
@@ -45,7 +47,7 @@ class RunSettings(JobSettings):
     validate_every: int = Field(500, ge=1)
     validation_share: float = Field(0.15, gt=0, lt=0.9)
     validation_groups: list[str] | None = None
-    test_groups: list[str] = []
+    test_groups: list[str] = Field(default_factory=list)
     threads: int | None = Field(None, ge=1)
     previews: bool = True  # pictures at validations, see training.preview
     sources: Sources | None = None
@@ -207,6 +209,8 @@ class FinetuneSettings(RunSettings):
 
     ``classes`` is a list, or ``found`` (those of the data), or ``parent`` (those of the model it starts from). By itself it
     is the parent's list where the parent tells types and knows all that were found, else those found.
+
+    ``areas`` are areas of slides whose cells were outlined by hand (segments), in place of folders of labelled slides.
     """
 
     task: Literal["types", "segments"]
@@ -234,6 +238,15 @@ class FinetuneSettings(RunSettings):
     classes: list[str] | Literal["found", "parent"] | None = None
     label_share: float = Field(1.0, gt=0, le=1)  # types: of each class's training cells
     label_seed: int = Field(0, ge=0, lt=2**31)
+    areas: Areas | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_areas(cls, raw: Any) -> Any:
+        """Outlines that were drawn by hand lie in the run's folder."""
+        if isinstance(raw, dict) and raw.get("areas") is not None and raw.get("out") is not None:
+            raw = {**raw, "data": [Path(raw["out"]) / ANNOTATIONS]}
+        return raw
 
     @property
     def augmented(self) -> bool:
@@ -267,6 +280,10 @@ class FinetuneSettings(RunSettings):
         if self.task == "segments" and self.sources is not None:
             raise ValueError(
                 "sources are for crops (task types); for segments, give folders of labelled slides"
+            )
+        if self.task == "types" and self.areas is not None:
+            raise ValueError(
+                "areas are for outlines (task segments); for types, give sources or a crop store"
             )
         if self.task == "segments" and (self.validation_groups or self.test_groups or self.label_share < 1):
             raise ValueError(
