@@ -93,14 +93,15 @@ class InLine:
 
 
 def in_line(views: Sequence[JobView], line: Sequence[Ticket]) -> list[JobView]:
-    """Return jobs in the order to list them: those that wait in the order in which they will be taken."""
+    """Return jobs in the order to list them: those at work, those that wait in the order of their turns, the others."""
     place = {ticket.job: index for index, ticket in enumerate(line)}
-    waiting = sorted(
-        (view for view in views if view.state == "waiting"),
-        key=lambda view: place.get(str(view.path), len(place)),
-    )
-    left = iter(waiting)
-    return [next(left) if view.state == "waiting" else view for view in views]
+
+    def key(view: JobView) -> tuple[int, int]:
+        if view.state == "waiting":
+            return 1, place.get(str(view.path), len(place))
+        return (0, 0) if view.going else (2, 0)
+
+    return sorted(views, key=key)
 
 
 def own_line(view: JobView | None, line: Sequence[Ticket]) -> InLine | None:
