@@ -64,9 +64,12 @@ class TrainForm(QWidget):
     -------
     start_asked
         The user wants to start the run.
+    synced
+        Rows may have come or gone.
     """
 
     start_asked = QtSignal()
+    synced = QtSignal()
 
     def __init__(self, viewer: napari.Viewer, session: Session, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -198,6 +201,7 @@ class TrainForm(QWidget):
             blocked = box.blockSignals(True)
             box.setValue(int(getattr(state, key)))
             box.blockSignals(blocked)
+        self.synced.emit()
 
     def _hint(self) -> str:
         """What the chosen layer holds, or why nothing can be learned from it."""

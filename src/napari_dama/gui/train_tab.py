@@ -58,6 +58,7 @@ class TrainTab(Tab):
         self.column.addWidget(self.jobs)
         self.column.addStretch()
         self.form.start_asked.connect(self.start)
+        self.form.synced.connect(self._fit_fold)
         self.jobs.failed.connect(self.failed)
         self.jobs.noted.connect(self.noted)
         self.jobs.use_asked.connect(self._on_use)
@@ -98,6 +99,11 @@ class TrainTab(Tab):
         found = plan.annotation
         layer = next(each for each in layers if each.name == found.layer)
         return begin(plan, annotated_cells(layer, found.column, layers, found.slide), wait=wait)
+
+    def _fit_fold(self) -> None:
+        """Give the form the height that its rows need now; the fold measures only when it is opened."""
+        if self.fold.isExpanded():
+            self.fold.expand(animate=False)
 
     def _on_started(self, view: JobView) -> None:
         self.fold.collapse(animate=False)
