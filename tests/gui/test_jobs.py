@@ -183,6 +183,10 @@ def test_what_fails_is_told(panel: Any, wait_for: Wait, tmp_path: Path) -> None:
     widget.add(tmp_path)
     wait_for(lambda: bool(errors))
     assert "is no job" in str(errors[0])
+    job = fake_job(tmp_path / "result" / "analysis_job", "finished")
+    widget.add(job.parent)
+    wait_for(lambda: widget.acting is None and widget.list.paths() == [str(job)])
+    assert widget.list.row_at(0).name.whole == "result"
 
 
 def test_nothing_is_wider_than_a_narrow_dock(panel: Any, wait_for: Wait, qtbot: Any, tmp_path: Path) -> None:

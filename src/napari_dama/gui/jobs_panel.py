@@ -242,11 +242,13 @@ class _Look:
 
 
 def _known(folder: Path) -> JobView:
-    """Read a job's folder and keep it on the list."""
+    """Read a job's folder, or that in an analysis' result, and keep it on the list."""
+    from napari_dama.jobs.analysis import job_folder
     from napari_dama.jobs.folder import read_job
 
-    view = read_job(folder.absolute())
-    shelf.remember(folder)
+    inside = job_folder(folder.absolute())
+    view = read_job(inside if inside.is_dir() else folder.absolute())
+    shelf.remember(view.path)
     return view
 
 
