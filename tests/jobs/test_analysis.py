@@ -101,7 +101,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(
     assert view.cells and view.result == whole.parent and view.unit == "tiles"
     assert read_metrics(whole).step.tolist() == list(range(1, TILES + 1))
     rng, kills = random.Random(time.time_ns()), 0
-    for target in (1, 5, 9, 13):
+    for target in (1, 7, 13):
         process = begin(killed)
         until(lambda t=target: read_job(killed).step >= t or read_job(killed).state == "finished")
         time.sleep(rng.uniform(0, 0.15))

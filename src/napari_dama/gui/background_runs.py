@@ -58,13 +58,21 @@ class BackgroundRuns:
         if view is None:
             return
         if view.going:
-            if view.result is not None and view.step:
-                self.dock.results.show_live(str(view.result))
+            self._show_live(view)
             return
         self.following = ""
         if view.result is not None and view.state in ("finished", "stopped"):
             self._open(view, turn=self.dock.tabs.currentIndex() == ANALYSE)
             self.dock.message.show_note(f"{view.name}: {_END[view.state]}")
+
+    def _show_live(self, view: JobView) -> None:
+        """Show the cells so far, unless the user took that layer away or an analysis of this window has its place."""
+        live = self.dock.results.live
+        if live is not None and live not in self.dock.viewer.layers:
+            self.following = ""
+            self.dock.results.live = None
+        elif view.result is not None and view.step and self.dock.analyse.work is None:
+            self.dock.results.show_live(str(view.result))
 
     def _on_result_asked(self, view: JobView) -> None:
         if view.result is None:

@@ -224,6 +224,7 @@ class _Telling:
         self.run.forget_after(now.done)
         record = read_run(self.settings.result)
         self.facts["device"] = record["device"]
+        self.run.log(f"{now.done} of {now.total} tiles are done; on {record['device']}")
         self.run.event(
             "analysing",
             tiles=now.total,
@@ -245,6 +246,7 @@ class _Telling:
         tiles, cells = int(record["tiles"]), int(record["cells"])
         pace = float(record["megapixels_per_second"])
         self.facts |= {"step": tiles, "steps": tiles, "cells": cells, "mpx_per_s": pace}
+        self.run.log(f"finished: {cells} cells in {tiles} tiles")
         self.run.status(state="finished", **self.facts)
         self.run.event(
             "finished",
