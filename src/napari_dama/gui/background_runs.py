@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from napari_dama.jobs.analysis import AnalyseSettings
     from napari_dama.jobs.folder import JobView
 
-ANALYSE, RESULTS, TRAIN = 1, 2, 4
-
 
 class BackgroundRuns:
     """Brings the tabs together; one per dock.
@@ -62,7 +60,8 @@ class BackgroundRuns:
             return
         self.following = ""
         if view.result is not None and view.state in ("finished", "stopped"):
-            self._open(view, turn=self.dock.tabs.currentIndex() == ANALYSE)
+            seen = list(self.dock.named_tabs.values())[self.dock.tabs.currentIndex()]
+            self._open(view, turn=seen is self.dock.analyse)
             self.dock.message.show_note(f"{view.name}: {_END[view.state]}")
 
     def _show_live(self, view: JobView) -> None:
@@ -91,7 +90,7 @@ class BackgroundRuns:
     def _open(self, view: JobView, *, turn: bool) -> None:
         self.dock.results.open_folder(str(view.result))
         if turn and self.dock.results.has_result:
-            self.dock.tabs.setCurrentIndex(RESULTS)
+            self.dock.show_tab(self.dock.results)
 
     def _open_slide(self, view: JobView) -> None:
         from napari_dama.jobs.process import read_settings
@@ -103,7 +102,7 @@ class BackgroundRuns:
     def _on_show(self, path: str) -> None:
         self.dock.state.jobs.selected = path
         self.dock.train.fold.collapse(animate=False)
-        self.dock.tabs.setCurrentIndex(TRAIN)
+        self.dock.show_tab(self.dock.train)
 
 
 _END = {
