@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from tests.gui.conftest import add_slide, small_slide
 
-from napari_dama.gui.analyse_plan import LARGE_MPX, run_hint
+from napari_dama.gui import background_runs
+from napari_dama.gui.analyse_plan import LARGE_MPX, begin_job, run_hint
 from napari_dama.gui.layers import about, layers_of
 from napari_dama.jobs.folder import read_job
 from napari_dama.slides.region import Region
@@ -29,10 +31,10 @@ def open_dock(make_napari_viewer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path
     path = small_slide(tmp_path)
     opened = []
 
-    def make(*, slide: bool = True) -> Any:
+    def make(slide: Path | None = path) -> Any:
         viewer = make_napari_viewer(show=True)
-        if slide:
-            add_slide(viewer, path)
+        if slide is not None:
+            add_slide(viewer, slide)
         widget = DamaDock(viewer)
         viewer.window.add_dock_widget(widget, name="DAMA")
         widget.tabs.setCurrentIndex(1)
@@ -63,9 +65,26 @@ def test_the_background_is_suggested_for_large_slides_only() -> None:
     assert run_hint("now", Region(0, 30_000, 0, 30_000)) == ""
 
 
+def many_tiles(folder: Path) -> Path:
+    """A slide of 768 x 896 px: sixteen small ones."""
+    small = tifffile.imread(small_slide(folder))
+    names = ["DAPI", "Histones", "NeuN", "S100", "Olig2", "Iba1", "RECA1"]
+    meta = {"axes": "CYX", "Channel": {"Name": names}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    path = folder / "large.ome.tif"
+    tifffile.imwrite(path, np.tile(small, (1, 4, 4)), ome=True, metadata=meta)
+    return path
+
+
 @pytest.mark.slow
-def test_an_analysis_outlives_napari(open_dock: MakeDock, wait_for: Wait, tmp_path: Path) -> None:
-    dock = open_dock()
+def test_an_analysis_outlives_napari(
+    open_dock: MakeDock, wait_for: Wait, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        background_runs,
+        "begin_job",
+        lambda settings, wait: begin_job(settings.model_copy(update={"tile_px": 128}), wait=wait),
+    )
+    dock = open_dock(many_tiles(tmp_path))
     tab, result = dock.analyse, dock.analyse.plan.out
     tab.run_box.setCurrentIndex(tab.run_box.findData("now"))
     tab.run_box.activated.emit(tab.run_box.currentIndex())
@@ -76,29 +95,35 @@ def test_an_analysis_outlives_napari(open_dock: MakeDock, wait_for: Wait, tmp_pa
     job = Path(dock.state.jobs.selected)
     assert job == result / "analysis_job" and dock.message.text.text() == ""
     assert tab.run.isEnabled() and tab.plan.out != result
-    pid = read_job(job).pid
+    wait_for(lambda: dock.results.live is not None)  # the cells so far are on the slide
+    before = read_job(job)
+    assert before.step > 0 and "tiles" in tab.background.rows[0].line.whole
     dock.viewer.window.remove_dock_widget(dock)
     dock.close_down()
     dock.viewer.close()
 
-    again = open_dock(slide=False)
+    again = open_dock(None)
     jobs = again.train.jobs
     wait_for(lambda: jobs.view is not None)
-    assert jobs.view.path == job and jobs.view.pid == pid
+    assert jobs.view.path == job and jobs.view.pid == before.pid  # found by itself
     again.analyse.background.button.click()
-    assert again.tabs.currentIndex() == 4
-    wait_for(lambda: jobs.view.state in ("running", "finished"))
-    jobs.detail.buttons["stop"].click()  # it may be quicker than that
-    wait_for(lambda: jobs.view.state in ("stopped", "finished") and jobs.acting is None)
-    if jobs.view.state == "stopped":
-        jobs.detail.buttons["resume"].click()
-    wait_for(lambda: jobs.view.state == "finished" and jobs.detail.buttons["open"].isVisible())
-    assert "cells" in jobs.list.row_at(0).line.whole and not jobs.detail.tabs.isTabVisible(1)
+    assert again.tabs.currentWidget().widget() is again.train
+    wait_for(lambda: jobs.view.step > before.step)
+    jobs.detail.buttons["stop"].click()
+    wait_for(lambda: jobs.view.state == "stopped" and jobs.acting is None)
+    stopped_at = jobs.view.step
+    assert stopped_at < jobs.view.steps and not jobs.detail.tabs.isTabVisible(1)
+    jobs.detail.buttons["resume"].click()
+    wait_for(lambda: jobs.view.state == "running" and jobs.view.step > stopped_at)
+    assert jobs.view.pid != before.pid
+    jobs.detail.buttons["stop"].click()
+    wait_for(lambda: jobs.view.state == "stopped" and jobs.acting is None)
     jobs.detail.buttons["open"].click()
     wait_for(lambda: again.results.result is not None)
-    assert again.tabs.currentIndex() == 2
+    assert again.tabs.currentWidget().widget() is again.results
+    assert len(again.results.result.cells) == jobs.view.cells
     (layer,) = layers_of(again.viewer.layers, "cells")
-    assert about(layer)["result"] == str(result) and again.state.slide.endswith("tissue.ome.tif")
+    assert about(layer)["result"] == str(result) and again.state.slide.endswith("large.ome.tif")
     wait_for(lambda: jobs.reading is None)
 
 
@@ -122,7 +147,7 @@ def test_its_result_opens_by_itself_and_a_mistake_is_told(
     dock.analyse.run.click()
     wait_for(lambda: dock.results.result is not None)
     assert dock.results.result.path == out and "finished" in dock.message.text.text()
-    assert dock.tabs.currentIndex() == 2 and not dock.analyse.background.isVisible()
+    assert dock.tabs.currentWidget().widget() is dock.results and not dock.analyse.background.isVisible()
     dock.train.jobs.poll()
     wait_for(lambda: dock.train.jobs.reading is None and dock.train.jobs.detail.data is not None)
     curves = dock.train.jobs.detail.losses.curves
