@@ -20,14 +20,14 @@ from qtpy.QtWidgets import (
 
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import find_annotations
-from napari_dama.gui.outlines import find_areas, find_outlines
+from napari_dama.gui.outline_areas import find_areas, find_outlines
 from napari_dama.gui.style import beside, muted, narrow, say
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.annotations import Annotation
-    from napari_dama.gui.outlines import Outlines
+    from napari_dama.gui.outline_areas import Outlines
     from napari_dama.gui.session import Session
 
 KINDS = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_dama.gui.annotations import Annotation
-    from napari_dama.gui.outlines import OutlinedArea, Outlines
+    from napari_dama.gui.outline_areas import OutlinedArea, Outlines
     from napari_dama.gui.state import TrainState
     from napari_dama.jobs.folder import JobView
     from napari_dama.training.settings import RunSettings
@@ -193,7 +193,7 @@ def begin(
     DamaError
         As `napari_dama.jobs.process.start`; a folder made for nothing is removed.
     """
-    from napari_dama.gui.outlines import write_areas
+    from napari_dama.gui.outline_areas import write_areas
     from napari_dama.jobs.process import start
     from napari_dama.jobs.queue import enqueue
 

@@ -14,7 +14,7 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import annotated_cells
 from napari_dama.gui.jobs_panel import JobsPanel
 from napari_dama.gui.layers import slides_in
-from napari_dama.gui.outlines import outlined_areas
+from napari_dama.gui.outline_areas import outlined_areas
 from napari_dama.gui.style import Tab
 from napari_dama.gui.train_form import TrainForm
 from napari_dama.gui.train_plan import TrainPlan, begin, put_on_shelf, resolve_train

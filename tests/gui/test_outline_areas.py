@@ -11,7 +11,7 @@ import tifffile
 from tests.gui.conftest import small_slide
 
 from napari_dama.errors import SettingsError
-from napari_dama.gui.outlines import find_areas, find_outlines, outlined_areas, write_areas
+from napari_dama.gui.outline_areas import find_areas, find_outlines, outlined_areas, write_areas
 from napari_dama.gui.state import TrainState
 from napari_dama.gui.train_plan import resolve_train
 from napari_dama.slides.region import Region
