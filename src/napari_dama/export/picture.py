@@ -1,0 +1,331 @@
+"""A picture for the paper or the talk: markers in their colours, cells in those of their types, legend and scale bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from napari_dama.errors import SettingsError
+from napari_dama.export.blend import Blend, Shown, blend, parse_markers, shown_markers
+from napari_dama.export.outlines import cell_outlines
+from napari_dama.export.source import UNTYPED, UNTYPED_COLOUR, ResultSource, rgb
+from napari_dama.export.watch import Watch
+from napari_dama.slides.region import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+CELLS: Final = ("outlines", "fill", "none")
+MAX_PX: Final = 2400
+"""Longer side of the picture, unless another is asked for."""
+LARGEST_PX: Final = 10_000
+_SIDE_IN: Final = 7.0
+_LEGEND_IN: Final = 1.9
+_LINE_IN: Final = 0.19
+_OPACITY: Final = 0.5
+_SCALES_UM: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+
+
+def to_picture(
+    result_dir: str | Path,
+    file: str | Path,
+    *,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+    region: Region | str | None = None,
+    markers: Mapping[str, str | None] | str | None = None,
+    contrast: Mapping[str, tuple[float, float]] | None = None,
+    cells: str = "outlines",
+    types: Sequence[str] | str | None = None,
+    legend: bool = True,
+    max_px: int = MAX_PX,
+) -> Path:
+    """Draw a part of the slide with its cells.
+
+    Parameters
+    ----------
+    result_dir
+        What ``analyse`` left; its slide must be where it was.
+    file
+        ``.png``, ``.pdf`` or ``.svg``; in the latter two outlines and text stay sharp at every size.
+    overwrite
+        Replace a file that is there.
+    watch
+        Told of progress and of the size drawn at.
+    region
+        In level-0 pixels; by default what was analysed.
+    markers
+        Names with a colour or None, or text such as ``"DAPI=#4d7cff,NeuN"``; by default those that the model knows.
+    contrast
+        Values that are black and full, per marker; by default those of the analysis.
+    cells
+        ``"outlines"``, ``"fill"`` (half transparent) or ``"none"``.
+    types
+        Only cells of these types, names or text with commas; all by default.
+    legend
+        Markers, types with their numbers of cells, beside the picture.
+    max_px
+        Longer side of the picture in pixels; a larger region is drawn smaller, a small one up to four times larger.
+
+    Raises
+    ------
+    OutputError
+        There is no result, its slide cannot be read, or the file exists or cannot be written.
+    SettingsError
+        An option is out of bounds or names what is not there.
+    """
+    from napari_dama.evaluate.figures import check_file, save_figure
+
+    target = check_file(file, what="pictures", overwrite=overwrite)
+    watch = watch or Watch()
+    if cells not in CELLS:
+        raise SettingsError(f"Cells are drawn as {', '.join(CELLS)}, not {cells!r}.")
+    if not 100 <= max_px <= LARGEST_PX:
+        raise SettingsError(f"The longer side can have 100 to {LARGEST_PX} pixels, not {max_px}.")
+    source = ResultSource.open(result_dir)
+    view = _view(source, region)
+    wanted = _types(source, types)
+    chosen = parse_markers(markers) if isinstance(markers, str) else markers
+    with source.open_slide() as slide:
+        shown = shown_markers(source, slide, chosen, contrast)
+        watch.step(0, 4)
+        picture = blend(slide, view, shown, max_px=max_px)
+    watch.step(1, 4)
+    labels, factor = _labels(source, view, picture.factor)
+    rows = _rows_in_view(source, view, wanted)
+    lines = _legend_lines(source, shown, cells, wanted) if legend else 0
+    figure, axes, dpi = _canvas(picture, max_px, lines)
+    image = picture.rgb
+    if cells == "fill":
+        image = _filled(source, image, labels, rows)
+    axes.imshow(image, extent=(view.x0, view.x1, view.y1, view.y0), interpolation="nearest", aspect="auto")
+    watch.step(2, 4)
+    if cells == "outlines":
+        _draw_outlines(axes, source, labels, rows, view, factor, dpi)
+    axes.set_xlim(view.x0, view.x1)
+    axes.set_ylim(view.y1, view.y0)
+    length = _scale_bar(axes, view, source.pixel_um)
+    if legend:
+        _legend(figure, source, shown, rows, cells, wanted)
+    watch.step(3, 4)
+    um = source.pixel_um * max(view.shape) / (dpi * _SIDE_IN)
+    save_figure(figure, target, overwrite=overwrite, dpi=dpi)
+    watch.note(f"{um:.3g} µm per pixel of the picture, scale bar {length:g} µm.")
+    if picture.factor > 1.01:
+        watch.note(
+            f"Drawn {picture.factor:.3g} times smaller than the slide, so that no side is longer than {max_px} pixels: "
+            "take a smaller region, or allow more (--max-px)."
+        )
+    watch.step(4, 4)
+    return target
+
+
+def _view(source: ResultSource, region: Region | str | None) -> Region:
+    if region is None:
+        y0, y1, x0, x1 = source.run["settings"].get("region") or (
+            0,
+            source.shape_yx[0],
+            0,
+            source.shape_yx[1],
+        )
+        return Region(y0, y1, x0, x1).clip(source.shape_yx)
+    wanted = Region.parse(region) if isinstance(region, str) else region
+    view = wanted.clip(source.shape_yx)
+    if view.is_empty:
+        raise SettingsError(f"The region {wanted} lies outside of the slide, {source.shape_yx} (Y, X).")
+    return view
+
+
+def _types(source: ResultSource, types: Sequence[str] | str | None) -> set[str] | None:
+    if types is None:
+        return None
+    names = [part.strip() for part in types.split(",")] if isinstance(types, str) else list(types)
+    strange = [name for name in names if name not in source.types]
+    if strange:
+        known = ", ".join(source.types) or "no types"
+        raise SettingsError(f"The result has no cells of type {strange[0]!r}; it has {known}.")
+    return set(names)
+
+
+def _labels(source: ResultSource, view: Region, factor: float) -> tuple[NDArray[np.uint32], int]:
+    """Labels (h, w) of the view, every ``step``-th pixel where the picture is that much smaller."""
+    from napari_dama.predict.labels import LabelImage
+    from napari_dama.predict.record import LABELS
+
+    levels = LabelImage.open(source.folder / LABELS, mode="r").levels
+    step = 2 ** int(np.log2(max(factor, 1)))
+    level = min(int(np.log2(step)), len(levels) - 1) if source.run.get("state") == "done" else 0
+    rest = step // 2**level
+    side = 2**level
+    y, x = (slice(begin // side, -(-end // side)) for begin, end in ((view.y0, view.y1), (view.x0, view.x1)))
+    return np.asarray(levels[level][y, x], np.uint32)[::rest, ::rest], step
+
+
+def _rows_in_view(source: ResultSource, view: Region, wanted: set[str] | None) -> NDArray[np.bool_]:
+    """Which cells of the table are shown: those whose centre lies in view, of the types wanted."""
+    table = source.cells
+    inside = (
+        (table["y"] >= view.y0 - 0.5)
+        & (table["y"] < view.y1 - 0.5)
+        & (table["x"] >= view.x0 - 0.5)
+        & (table["x"] < view.x1 - 0.5)
+    ).to_numpy()
+    if wanted is not None:
+        inside &= table["type"].isin(wanted).to_numpy()
+    found: NDArray[np.bool_] = inside
+    return found
+
+
+def _colour_table(source: ResultSource, rows: NDArray[np.bool_]) -> dict[int, str]:
+    """Colour of each label that is drawn."""
+    colours = [*source.colours.values(), UNTYPED_COLOUR]
+    numbers = source.cells["label"].to_numpy()[rows].tolist()
+    return {
+        label: colours[code] for label, code in zip(numbers, source.type_codes()[rows].tolist(), strict=True)
+    }
+
+
+def _filled(
+    source: ResultSource, image: NDArray[np.uint8], labels: NDArray[np.uint32], rows: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The picture with cells in half transparent colours."""
+    height, width = image.shape[:2]
+    y = np.minimum((np.arange(height) + 0.5) * labels.shape[0] / height, labels.shape[0] - 1).astype(int)
+    x = np.minimum((np.arange(width) + 0.5) * labels.shape[1] / width, labels.shape[1] - 1).astype(int)
+    own = labels[np.ix_(y, x)]
+    table = _colour_table(source, rows)
+    numbers, place = np.unique(own, return_inverse=True)
+    paint = np.array([rgb(table.get(int(number), "#000000")) for number in numbers], np.float32)
+    known = np.array([int(number) in table for number in numbers])
+    place = place.reshape(own.shape)
+    mixed = (1 - _OPACITY) * image + _OPACITY * paint[place]
+    return np.where(known[place][..., None], mixed, image).astype(np.uint8)
+
+
+def _draw_outlines(
+    axes: Axes,
+    source: ResultSource,
+    labels: NDArray[np.uint32],
+    rows: NDArray[np.bool_],
+    view: Region,
+    factor: int,
+    dpi: float,
+) -> None:
+    from matplotlib.collections import LineCollection
+
+    table = _colour_table(source, rows)
+    lines, colours = [], []
+    left, top = view.x0 // factor * factor, view.y0 // factor * factor
+    for outline in cell_outlines(labels):
+        colour = table.get(outline.label)
+        if colour is None:
+            continue
+        for piece in outline.pieces:
+            for ring in (piece.outer, *piece.holes):
+                lines.append(ring * factor + (left, top))
+                colours.append(colour)
+    if not lines:
+        return
+    area = np.nanmedian(source.cells["area_um2"].to_numpy(np.float64)[rows])
+    across = 2 * np.sqrt(area / np.pi) / source.pixel_um / max(view.shape) * _SIDE_IN * 72  # points
+    width = float(np.clip(0.07 * across, 0.25, 1.4))
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=width, capstyle="round"))
+
+
+def _canvas(picture: Blend, max_px: int, lines: int) -> tuple[Figure, Axes, float]:
+    """A figure whose axes hold the picture pixel by pixel, with room for lines of a legend; and its dots per inch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as NewFigure
+
+    height, width = picture.rgb.shape[:2]
+    enlarge = max(1, min(4, max_px // max(height, width)))
+    dpi = max(height, width) * enlarge / _SIDE_IN
+    size = (width * enlarge / dpi, height * enlarge / dpi)
+    strip = _LEGEND_IN if lines else 0.0
+    tall = max(size[1], (lines + 1) * _LINE_IN if lines else 0.0)
+    figure = NewFigure(figsize=(size[0] + strip, tall), facecolor="white")
+    FigureCanvasAgg(figure)
+    whole = size[0] + strip
+    axes = figure.add_axes((0, 1 - size[1] / tall, size[0] / whole, size[1] / tall))
+    axes.set_axis_off()
+    return figure, axes, dpi
+
+
+def _scale_bar(axes: Axes, view: Region, pixel_um: float) -> float:
+    """A bar of a round length, up to a quarter of the view's width; returns its length in micrometres, 0 for none."""
+    fit = [um for um in _SCALES_UM if um / pixel_um <= view.width / 4]
+    if not fit:
+        return 0.0
+    length, margin = fit[-1] / pixel_um, 0.035 * max(view.shape)
+    y, x = view.y1 - margin, view.x1 - margin
+    for colour, width in (("black", 5.5), ("white", 3.0)):
+        axes.plot([x - length, x], [y, y], color=colour, linewidth=width, solid_capstyle="butt", zorder=5)
+    text = f"{fit[-1] / 1000:g} mm" if fit[-1] >= 1000 else f"{fit[-1]:g} µm"
+    label = axes.annotate(
+        text,
+        (x - length / 2, y),
+        xytext=(0, 4),
+        textcoords="offset points",
+        color="white",
+        ha="center",
+        va="bottom",
+        fontsize=10,
+        zorder=6,
+    )
+    from matplotlib.patheffects import withStroke
+
+    label.set_path_effects([withStroke(linewidth=2.5, foreground="black")])
+    return float(fit[-1])
+
+
+def _legend_lines(source: ResultSource, shown: Sequence[Shown], cells: str, wanted: set[str] | None) -> int:
+    """How many lines the legend may take, titles included."""
+    types = 0 if cells == "none" else len(source.types if wanted is None else wanted) + 3
+    return len(shown) + 2 + types
+
+
+def _legend(
+    figure: Figure,
+    source: ResultSource,
+    shown: Sequence[Shown],
+    rows: NDArray[np.bool_],
+    cells: str,
+    wanted: set[str] | None,
+) -> None:
+    """Markers and types, right of the picture."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    width = float(figure.get_figwidth())
+    left = (width - _LEGEND_IN + 0.12) / width
+    style: dict[str, Any] = {
+        "fontsize": 9, "frameon": False, "alignment": "left", "borderaxespad": 0, "handletextpad": 0.5,
+        "title_fontproperties": {"size": 9, "weight": "bold"}, "loc": "upper left",
+    }  # fmt: skip
+    swatches = [Patch(facecolor=m.colour, edgecolor="#606060", linewidth=0.5, label=m.name) for m in shown]
+    figure.legend(handles=swatches, title="Markers", bbox_to_anchor=(left, 0.985), handlelength=1.0, **style)
+    if cells == "none":
+        return
+    codes = source.type_codes()[rows]
+    names = [name for name in source.types if wanted is None or name in wanted]
+    place = {name: index for index, name in enumerate(source.types)}
+    entries = [(source.colours[name], name, int((codes == place[name]).sum())) for name in names]
+    untyped = int((codes < 0).sum())
+    if untyped or not entries:
+        entries.append((UNTYPED_COLOUR, "no type" if names else UNTYPED, untyped))
+    lines = [
+        (Line2D([], [], color=colour, linewidth=2.2) if cells == "outlines" else Patch(facecolor=colour))
+        for colour, _, _ in entries
+    ]
+    texts = [f"{name} ({count})" for _, name, count in entries]
+    # below the markers
+    below = 0.985 - (len(shown) + 1.9) * _LINE_IN / float(figure.get_figheight())
+    figure.legend(
+        lines, texts, title="Cells in view", bbox_to_anchor=(left, below), handlelength=1.2, **style
+    )
