@@ -135,6 +135,7 @@ def _card(run: dict[str, Any], watch: Watch) -> Card | None:
 
 
 def _software(run: dict[str, Any], cite: Any) -> str:
+    method = f"an implementation of DAMA {cite('dama')} for napari {cite('napari')}"
     versions = run.get("versions", {})
     names = {"python": "Python", "torch": "PyTorch", "timm": "timm", "scikit-image": "scikit-image"}
     keys = {"torch": "torch", "timm": "timm", "scikit-image": "skimage"}
@@ -151,8 +152,8 @@ def _software(run: dict[str, Any], cite: Any) -> str:
     how = f" on {where}" if where else ""
     how += f" in {run['precision']} precision" if run.get("precision") else ""
     return (
-        f"Cells were segmented{' and typed' if run.get('types') else ''} with napari-dama {own}, an implementation of DAMA "
-        f"{cite('dama')} for napari {cite('napari')}" + (f" ({', '.join(used)})" if used else "") + f"{how}."
+        f"Cells were segmented{' and typed' if run.get('types') else ''} with napari-dama {own}, "
+        f"{method}" + (f" ({', '.join(used)})" if used else "") + f"{how}."
     )
 
 
@@ -269,7 +270,7 @@ def _found(source: ResultSource) -> str:
 def _by_hand(source: ResultSource) -> str:
     changed = source.corrections
     if not changed:
-        return "No cell was corrected by hand." if source.run.get("state") == "done" else ""
+        return "No correction by hand is recorded."
     named = ", ".join(f"{kind}: {count}" for kind, count in changed.items())
     return f"The result was then corrected by hand ({named}); the numbers above are those after correction."
 

@@ -177,9 +177,8 @@ def _rows_in_view(source: ResultSource, view: Region, wanted: set[str] | None) -
         & (table["x"] < view.x1 - 0.5)
     ).to_numpy()
     if wanted is not None:
-        inside &= table["type"].isin(wanted).to_numpy()
-    found: NDArray[np.bool_] = inside
-    return found
+        inside = inside & table["type"].isin(wanted).to_numpy()
+    return np.asarray(inside, bool)
 
 
 def _colour_table(source: ResultSource, rows: NDArray[np.bool_]) -> dict[int, str]:

@@ -190,10 +190,8 @@ def need(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        missing = (
-            f"{module} is not installed" if isinstance(error, ModuleNotFoundError) else f"{module}: {error}"
-        )
+        why = "which is not installed" if isinstance(error, ModuleNotFoundError) else f"which fails: {error}"
         raise OutputError(
-            f"This format needs the library {module}, which cannot be used here ({missing}). Install it with: "
+            f"This format needs the library {module}, {why}. Install it with: "
             f'"{sys.executable}" -m pip install "napari-dama[{extra}]"'
         ) from error
