@@ -81,3 +81,9 @@ TRAIN_ANNOTATION = (
     "The job cuts the crops itself."
 )
 TRAIN_MORE = "Settings for a run that is started next."
+EXPORT = "Hand the cells over: tables, QuPath, squidpy, OME-Zarr, pictures, and a paragraph for your paper."
+EXPORT_VIEW = "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar; as PNG, PDF or SVG."
+EXPORT_WHOLE = "The same of everything that was analysed, made smaller where it is large."
+EXPORT_COPY = "Put a methods paragraph with versions, model, settings and references on the clipboard."
+EXPORT_CANCEL = "Stop writing. Nothing is left half-written."
+EXPORT_FOLDER = "Show what was written in the file manager."
