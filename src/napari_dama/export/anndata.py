@@ -114,7 +114,7 @@ def _obs(source: ResultSource) -> pd.DataFrame:
         if name in cells:
             obs[name] = cells[name].to_numpy()
     if source.types:
-        obs["type"] = pd.Categorical.from_codes(source.type_codes(), categories=source.types, ordered=True)
+        obs["type"] = source.type_column()
     for name in cells.columns:
         if str(name).startswith("p_"):
             obs[name] = cells[name].to_numpy(np.float32)

@@ -198,4 +198,4 @@ def _averaged(pixels: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     ends = ((0, 0), (0, -height % step), (0, -width % step))
     padded = np.pad(pixels, ends, mode="edge")
     shape: tuple[Any, ...] = (len(pixels), padded.shape[1] // step, step, padded.shape[2] // step, step)
-    return padded.reshape(shape).mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(padded.reshape(shape).mean(axis=(2, 4)), np.float32)

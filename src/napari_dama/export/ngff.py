@@ -135,5 +135,6 @@ def _halved(pixels: NDArray[Any], reduce: Reduce) -> NDArray[Any]:
     ends = [(0, 0)] * (pixels.ndim - 2) + [(0, height % 2), (0, width % 2)]
     padded = np.pad(pixels, ends, mode="edge")
     four = padded.reshape(*pixels.shape[:-2], padded.shape[-2] // 2, 2, padded.shape[-1] // 2, 2)
-    mean = four.mean(axis=(-3, -1), dtype=np.float64)
-    return (np.rint(mean) if pixels.dtype.kind in "ui" else mean).astype(pixels.dtype)
+    mean: NDArray[Any] = four.mean(axis=(-3, -1), dtype=np.float64)
+    whole: NDArray[Any] = np.rint(mean) if pixels.dtype.kind in "ui" else mean
+    return whole.astype(pixels.dtype)

@@ -34,8 +34,6 @@ def to_parquet(
     OutputError
         There is no result, or the file exists or cannot be written.
     """
-    import pandas as pd
-
     target = Path(file)
     if target.suffix.lower() != ".parquet":
         raise OutputError(f"{target}: tables of this kind are written to .parquet.")
@@ -44,7 +42,7 @@ def to_parquet(
         raise OutputError(f"{target} lies in the result's own folder; give another place.")
     table = source.cells.copy()
     if "type" in table:
-        table["type"] = pd.Categorical.from_codes(source.type_codes(), categories=source.types)
+        table["type"] = source.type_column()
     with replacing(target, overwrite=overwrite) as part:
         table.to_parquet(part, index=False)
     return target

@@ -114,7 +114,7 @@ def to_picture(
     if legend:
         _legend(figure, source, shown, rows, cells, wanted)
     watch.step(3, 4)
-    um = source.pixel_um * max(view.shape) / (dpi * _SIDE_IN)
+    um = source.pixel_um * max(view.shape) / max(axes.bbox.size)
     save_figure(figure, target, overwrite=overwrite, dpi=dpi)
     watch.note(f"{um:.3g} µm per pixel of the picture, scale bar {length:g} µm.")
     if picture.factor > 1.01:
@@ -237,14 +237,14 @@ def _draw_outlines(
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=width, capstyle="round"))
 
 
-def _canvas(picture: Blend, max_px: int, lines: int) -> tuple[Figure, Axes, float]:
+def _canvas(picture: Blend, max_px: int, lines: int) -> tuple[Figure, Axes, int]:
     """A figure whose axes hold the picture pixel by pixel, with room for lines of a legend; and its dots per inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as NewFigure
 
     height, width = picture.rgb.shape[:2]
     enlarge = max(1, min(4, max_px // max(height, width)))
-    dpi = max(height, width) * enlarge / _SIDE_IN
+    dpi = max(20, round(max(height, width) * enlarge / _SIDE_IN))
     size = (width * enlarge / dpi, height * enlarge / dpi)
     strip = _LEGEND_IN if lines else 0.0
     tall = max(size[1], (lines + 1) * _LINE_IN if lines else 0.0)

@@ -162,6 +162,13 @@ class ResultSource:
             )
         return slide
 
+    def type_column(self) -> pd.Categorical[str]:
+        """Types of the cells as an ordered category, in the order of `types`; missing where a cell has none."""
+        import pandas as pd
+
+        categories = pd.Index(np.array(self.types, object))
+        return pd.Categorical.from_codes(self.type_codes(), categories=categories, ordered=True)
+
     def type_codes(self) -> NDArray[np.int64]:
         """Position of each cell's type in `types` (n,), -1 for none."""
         place = {name: index for index, name in enumerate(self.types)}

@@ -98,7 +98,8 @@ def _systems(source: ResultSource) -> dict[str, Any]:
 
 def _factors(shape_yx: tuple[int, int]) -> list[int]:
     """How much smaller each level is than the one before."""
-    factors, side = [], max(shape_yx)
+    factors: list[int] = []
+    side = max(shape_yx)
     while side > _COARSEST_PX and min(shape_yx) // 2 ** (len(factors) + 1) > 0:
         factors.append(2)
         side = (side + 1) // 2

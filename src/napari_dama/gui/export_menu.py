@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
-from qtpy.QtGui import QDesktopServices, QGuiApplication
+from qtpy.QtGui import QAction, QDesktopServices, QGuiApplication  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFileDialog, QLabel, QMenu, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_dama.errors import DamaError, Interrupted
@@ -95,8 +95,9 @@ class ExportMenu(QWidget):
         self.folder.clicked.connect(self._on_folder)
 
     def _entry(self, text: str, tip: str, chosen: Any) -> None:
-        action = self.menu.addAction(text)
+        action = QAction(text, self.menu)
         action.setToolTip(tip)
+        self.menu.addAction(action)
         action.triggered.connect(chosen)
 
     def set_result(self, result: OpenResult | None, layer: Any, hidden: frozenset[str]) -> None:

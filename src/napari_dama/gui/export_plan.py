@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dama.errors import SettingsError
@@ -13,6 +12,7 @@ from napari_dama.gui.place import view_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 GROUPS: tuple[tuple[str, ...], ...] = (
     ("csv", "parquet"),
