@@ -66,7 +66,7 @@ def cell_outlines(labels: Any, watch: Watch | None = None, *, tile_px: int = TIL
     order = np.argsort(place, kind="stable")
     boxes, starts = boxes[order], np.flatnonzero(np.diff(place[order], prepend=-1))
     total = 2 * columns * -(-height // tile_px)
-    for begin, end in zip(starts, [*starts[1:], len(boxes)], strict=True):
+    for begin, end in zip(starts, np.append(starts[1:], len(boxes)), strict=False):
         group = boxes[begin:end]
         y0, x0, y1, x1 = group[:, 1].min(), group[:, 3].min(), group[:, 2].max(), group[:, 4].max()
         if watch is not None:
