@@ -58,11 +58,17 @@ def test_a_type_that_the_model_does_not_know_gets_a_colour_of_its_own(tmp_path: 
     table.loc[table["label"] == 2, "type"] = "pericyte"
     table.loc[table["label"] == 5, "mean_CD68"] = np.nan
     table.to_parquet(out / "cells.parquet", index=False)
-    found = {f["properties"]["name"]: f["properties"] for f in features(export(out, "geojson", tmp_path / "c.json"))}
+    found = {
+        f["properties"]["name"]: f["properties"]
+        for f in features(export(out, "geojson", tmp_path / "c.json"))
+    }
     assert found["2"]["classification"]["name"] == "pericyte"
     known = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS]
     assert found["2"]["classification"]["color"] not in known
-    assert "CD68: Cell: Mean" not in found["5"]["measurements"] and "CD68: Cell: Mean" in found["2"]["measurements"]
+    assert (
+        "CD68: Cell: Mean" not in found["5"]["measurements"]
+        and "CD68: Cell: Mean" in found["2"]["measurements"]
+    )
 
 
 def test_a_stopped_export_leaves_what_was_there(tmp_path: Path) -> None:
@@ -106,4 +112,6 @@ def test_polygons_are_valid_for_jts_and_shapely(tmp_path: Path) -> None:
         assert abs(geometry.area - pixels) <= 0.5 * pieces + 0.5  # half a pixel per outline, and per hole
     overlaps = [a.intersection(b).area for i, a in enumerate(geometries) for b in geometries[:i]]
     assert max(overlaps) == 0
-    assert shapely.get_num_interior_rings(geometries[[f["properties"]["name"] for f in found].index("7")]) == 1
+    assert (
+        shapely.get_num_interior_rings(geometries[[f["properties"]["name"] for f in found].index("7")]) == 1
+    )

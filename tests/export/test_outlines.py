@@ -86,7 +86,9 @@ def test_tiles_change_nothing(tile_px: int, tmp_path: Path) -> None:
     whole = {o.label: [p.outer.tolist() for p in o.pieces] for o in cell_outlines(labels)}
     steps: list[tuple[int, int]] = []
     watch = Watch(lambda done, total: steps.append((done, total)))
-    tiled = {o.label: [p.outer.tolist() for p in o.pieces] for o in cell_outlines(stored, watch, tile_px=tile_px)}
+    tiled = {
+        o.label: [p.outer.tolist() for p in o.pieces] for o in cell_outlines(stored, watch, tile_px=tile_px)
+    }
     assert tiled == whole
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -97,17 +98,17 @@ def to_picture(
         watch.step(0, 4)
         picture = blend(slide, view, shown, max_px=max_px)
     watch.step(1, 4)
-    labels, factor = _labels(source, view, picture.factor)
+    labels = _labels(source, view, picture.factor)
     rows = _rows_in_view(source, view, wanted)
     lines = _legend_lines(source, shown, cells, wanted) if legend else 0
     figure, axes, dpi = _canvas(picture, max_px, lines)
     image = picture.rgb
     if cells == "fill":
-        image = _filled(source, image, labels, rows)
+        image = _filled(source, image, labels, rows, view)
     axes.imshow(image, extent=(view.x0, view.x1, view.y1, view.y0), interpolation="nearest", aspect="auto")
     watch.step(2, 4)
     if cells == "outlines":
-        _draw_outlines(axes, source, labels, rows, view, factor, dpi)
+        _draw_outlines(axes, source, labels, rows, view)
     axes.set_xlim(view.x0, view.x1)
     axes.set_ylim(view.y1, view.y0)
     length = _scale_bar(axes, view, source.pixel_um)
@@ -153,18 +154,28 @@ def _types(source: ResultSource, types: Sequence[str] | str | None) -> set[str] 
     return set(names)
 
 
-def _labels(source: ResultSource, view: Region, factor: float) -> tuple[NDArray[np.uint32], int]:
-    """Labels (h, w) of the view, every ``step``-th pixel where the picture is that much smaller."""
+@dataclass(frozen=True)
+class _Labels:
+    """Labels (h, w) of a view, ``step`` level-0 pixels apart, and of a little around it: outlines run on beyond the edge."""
+
+    pixels: NDArray[np.uint32]
+    step: int
+    y0: int
+    x0: int
+
+
+def _labels(source: ResultSource, view: Region, factor: float) -> _Labels:
     from napari_dama.predict.labels import LabelImage
     from napari_dama.predict.record import LABELS
 
     levels = LabelImage.open(source.folder / LABELS, mode="r").levels
     step = 2 ** int(np.log2(max(factor, 1)))
     level = min(int(np.log2(step)), len(levels) - 1) if source.run.get("state") == "done" else 0
-    rest = step // 2**level
-    side = 2**level
-    y, x = (slice(begin // side, -(-end // side)) for begin, end in ((view.y0, view.y1), (view.x0, view.x1)))
-    return np.asarray(levels[level][y, x], np.uint32)[::rest, ::rest], step
+    rest, side = step // 2**level, 2**level
+    y0, x0 = (max(0, begin // step * step - 2 * step) for begin in (view.y0, view.x0))
+    rows = slice(y0 // side, -(-(view.y1 + 2 * step) // side), rest)
+    columns = slice(x0 // side, -(-(view.x1 + 2 * step) // side), rest)
+    return _Labels(np.asarray(levels[level][rows, columns], np.uint32), step, y0, x0)
 
 
 def _rows_in_view(source: ResultSource, view: Region, wanted: set[str] | None) -> NDArray[np.bool_]:
@@ -191,13 +202,14 @@ def _colour_table(source: ResultSource, rows: NDArray[np.bool_]) -> dict[int, st
 
 
 def _filled(
-    source: ResultSource, image: NDArray[np.uint8], labels: NDArray[np.uint32], rows: NDArray[np.bool_]
+    source: ResultSource, image: NDArray[np.uint8], labels: _Labels, rows: NDArray[np.bool_], view: Region
 ) -> NDArray[np.uint8]:
     """The picture with cells in half transparent colours."""
     height, width = image.shape[:2]
-    y = np.minimum((np.arange(height) + 0.5) * labels.shape[0] / height, labels.shape[0] - 1).astype(int)
-    x = np.minimum((np.arange(width) + 0.5) * labels.shape[1] / width, labels.shape[1] - 1).astype(int)
-    own = labels[np.ix_(y, x)]
+    y = (view.y0 + (np.arange(height) + 0.5) * view.height / height - labels.y0) / labels.step
+    x = (view.x0 + (np.arange(width) + 0.5) * view.width / width - labels.x0) / labels.step
+    last_y, last_x = labels.pixels.shape[0] - 1, labels.pixels.shape[1] - 1
+    own = labels.pixels[np.ix_(np.minimum(y.astype(int), last_y), np.minimum(x.astype(int), last_x))]
     table = _colour_table(source, rows)
     numbers, place = np.unique(own, return_inverse=True)
     paint = np.array([rgb(table.get(int(number), "#000000")) for number in numbers], np.float32)
@@ -210,24 +222,21 @@ def _filled(
 def _draw_outlines(
     axes: Axes,
     source: ResultSource,
-    labels: NDArray[np.uint32],
+    labels: _Labels,
     rows: NDArray[np.bool_],
     view: Region,
-    factor: int,
-    dpi: float,
 ) -> None:
     from matplotlib.collections import LineCollection
 
     table = _colour_table(source, rows)
     lines, colours = [], []
-    left, top = view.x0 // factor * factor, view.y0 // factor * factor
-    for outline in cell_outlines(labels):
+    for outline in cell_outlines(labels.pixels):
         colour = table.get(outline.label)
         if colour is None:
             continue
         for piece in outline.pieces:
             for ring in (piece.outer, *piece.holes):
-                lines.append(ring * factor + (left, top))
+                lines.append(ring * labels.step + (labels.x0, labels.y0))
                 colours.append(colour)
     if not lines:
         return

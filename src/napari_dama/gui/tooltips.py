@@ -82,7 +82,10 @@ TRAIN_ANNOTATION = (
 )
 TRAIN_MORE = "Settings for a run that is started next."
 EXPORT = "Hand the cells over: tables, QuPath, squidpy, OME-Zarr, pictures, and a paragraph for your paper."
-EXPORT_VIEW = "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar; as PNG, PDF or SVG."
+EXPORT_VIEW = (
+    "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar. "
+    "As PNG, PDF or SVG."
+)
 EXPORT_WHOLE = "The same of everything that was analysed, made smaller where it is large."
 EXPORT_COPY = "Put a methods paragraph with versions, model, settings and references on the clipboard."
 EXPORT_CANCEL = "Stop writing. Nothing is left half-written."
