@@ -32,7 +32,7 @@ if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ scripts/interop.sh 
   fi
   log="$env/install.log"
   begin=$SECONDS
-  if ! "$env/bin/python" -m pip install --disable-pip-version-check --quiet "${packages[@]}" >"$log" 2>&1 ||
+  if ! "$env/bin/python" -m pip install --disable-pip-version-check --quiet --no-compile "${packages[@]}" >"$log" 2>&1 ||
     ! "$env/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable . >>"$log" 2>&1; then
     grep -v '^WARNING' "$log" | tail -n 3 >&2 || true
     skip "the libraries could not be installed (no network? see $log)"
