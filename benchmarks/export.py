@@ -1,6 +1,6 @@
-"""Time each export of a result with many cells, each in a process of its own, with peak memory and the size of what it writes.
+"""Time each export of a result with many cells, each in a process of its own, with peak memory and size of what it writes.
 
-The cells are disks with ragged edges on a grid, with types and seven markers; there is no slide, so that formats that copy its
+The cells are disks with ragged edges on a grid, with types and seven markers; there is no slide, so formats that copy its
 pixels are measured without them. Imports count. Formats whose library is missing are left out and named.
 
 Example: python benchmarks/export.py --cells 100000 --json export.json

@@ -11,11 +11,12 @@ python=$1
 shift
 env=.venv-interop
 packages=(
+  "spatialdata>=0.7.3" # first: it decides which ome-zarr and dask the others may have
   "numpy>=1.26" "pandas>=2.2" "pyarrow>=16" "scipy>=1.13" "scikit-image>=0.23" "scikit-learn>=1.5" "zarr>=3.0.8" "ome-zarr>=0.11"
   "tifffile>=2024.5" "imagecodecs>=2024.6" "pydantic>=2.7" "pyyaml>=6" "psutil>=5.9" "filelock>=3.13" "typer>=0.12" "rich>=13"
   "matplotlib>=3.8" "pillow>=10.1" "dask[array]>=2024.5" "safetensors>=0.4.3" "psygnal>=0.11" "faster-coco-eval>=1.6.5"
   "pytest>=8.2" "hatchling>=1.24" "editables"
-  "anndata>=0.10.9" "geopandas>=0.14" "shapely>=2" "spatialdata>=0.4" "umap-learn>=0.5.6"
+  "anndata>=0.10.9" "geopandas>=0.14" "shapely>=2" "umap-learn>=0.5.6"
 )
 
 skip() {
