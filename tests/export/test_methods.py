@@ -100,6 +100,19 @@ def test_an_unfinished_run_without_types_says_so(tmp_path: Path) -> None:
     assert "typed with" not in text
 
 
+def test_a_model_of_ones_own_says_what_it_saw(tmp_path: Path) -> None:
+    from napari_dama.models.card import Card
+
+    card = Card(name="mine", tasks=["features"], panel=["DAPI"], nuclear=["DAPI"], parent="dama-brain7")
+    card.training = {"crops": 120, "slides": [f"s{n}" for n in range(8)]}
+    (tmp_path / "mine").mkdir()
+    card.save(tmp_path / "mine")
+    out = make_result(tmp_path / "r", model={"name": "mine", "version": "1", "path": str(tmp_path / "mine")})
+    text = methods_text(out)
+    assert "trained on 120 cells of 8 slides (s0, s1, s2, s3, s4, s5, ...)" in text
+    assert "fine-tuned from dama-brain7" in text and "simulated" not in text
+
+
 def test_endings(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.md or \.txt"):
         export(make_result(tmp_path), "methods", tmp_path / "m.docx")

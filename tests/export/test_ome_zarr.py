@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import zarr
 from tests.export.fields import MARKERS, PIXEL_UM, awkward_labels, make_result
 
 from napari_dama.errors import Interrupted, OutputError, SettingsError
-from napari_dama.export import Watch, export
+from napari_dama.export import FORMATS, Watch, export
 from napari_dama.slides.slide import open_slide
 
 
@@ -114,6 +115,19 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
         export(other, "ome-zarr", first)
 
 
+def test_the_slide_itself_gets_the_labels_and_is_never_replaced(tmp_path: Path) -> None:
+    """An image that an export wrote was analysed in its turn: it is the slide now."""
+    first = export(make_result(tmp_path / "a"), "ome-zarr", tmp_path / "slide.zarr")
+    out = make_result(tmp_path / "b", slide=False)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    record["slide"]["path"] = str(first)
+    (out / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    before = zarr.open_group(str(first), mode="r")["0"][...]
+    export(out, "ome-zarr", first, overwrite=True, name="anew")
+    assert {"cells", "anew"} <= set(nodes_of(first))
+    np.testing.assert_array_equal(zarr.open_group(str(first), mode="r")["0"][...], before)
+
+
 def test_nobody_elses_folder_is_replaced(tmp_path: Path) -> None:
     out = make_result(tmp_path)
     folder = tmp_path / "photos.zarr"
@@ -128,6 +142,10 @@ def test_nobody_elses_folder_is_replaced(tmp_path: Path) -> None:
         export(out, "ome-zarr", tmp_path / "new.tif")
     with pytest.raises(SettingsError, match="name of a folder"):
         export(out, "ome-zarr", tmp_path / "new.zarr", name="a/b")
+    if FORMATS["spatialdata"].available:  # an image is no SpatialData, and is not replaced by one
+        zarr.open_group(str(tmp_path / "image.zarr"), mode="w").attrs["precious"] = True
+        with pytest.raises(OutputError, match="left alone"):
+            export(out, "spatialdata", tmp_path / "image.zarr", overwrite=True)
     target = export(out, "ome-zarr", tmp_path / "ours.zarr")
     with pytest.raises(OutputError, match="exists already"):
         export(out, "ome-zarr", target)

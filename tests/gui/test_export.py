@@ -111,6 +111,11 @@ def test_outlines_are_written_and_the_folder_is_offered(
     )
     menu.folder.click()
     assert opened == [str(tmp_path)]
+    errors: list[Exception] = []
+    menu.failed.connect(errors.append)
+    entry(menu, "QuPath").trigger()  # "cells" again: the dialog did not ask for cells.geojson
+    wait_for(lambda: menu.work is None)
+    assert "exists already" in str(errors[0])
 
 
 @pytest.mark.gui

@@ -6,14 +6,26 @@ import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_dama.export.source import ResultSource
+
 _MARKS: Final = (".zgroup", ".zattrs", "zarr.json")
+
+
+def attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a zarr group; empty for anything else."""
+    import zarr
+
+    try:
+        return dict(zarr.open_group(str(path), mode="r").attrs)
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def is_zarr(path: Path) -> bool:
@@ -22,15 +34,21 @@ def is_zarr(path: Path) -> bool:
 
 
 @contextmanager
-def replacing_folder(folder: str | Path, *, result: Path, overwrite: bool) -> Iterator[Path]:
+def replacing_folder(
+    folder: str | Path, *, source: ResultSource, overwrite: bool, mark: str
+) -> Iterator[Path]:
     """Give the path of a folder to make, beside ``folder``, that takes its place when all went well.
 
     Parameters
     ----------
     folder
-        A zarr; with ``overwrite`` an old one is replaced, any other folder never.
-    result
-        The result that is exported; nothing is written into it.
+        A zarr.
+    source
+        The result that is exported; nothing is written into it, nor over its slide.
+    overwrite
+        Replace a zarr of the same kind.
+    mark
+        Attribute that tells that kind; a folder without it is never replaced, lest somebody's images are lost.
 
     Raises
     ------
@@ -41,11 +59,15 @@ def replacing_folder(folder: str | Path, *, result: Path, overwrite: bool) -> It
     if path.suffix.lower() != ".zarr":
         raise OutputError(f"{path}: this format is a folder whose name ends in .zarr.")
     inside = path.resolve()
-    if result.resolve() in (inside, *inside.parents):
+    if source.folder.resolve() in (inside, *inside.parents):
         raise OutputError(f"{path} lies in the result's own folder; give another place.")
     if path.exists():
-        if not path.is_dir() or not (is_zarr(path) or not any(path.iterdir())):
-            raise OutputError(f"{path} exists and is no zarr; it is left alone: give another name.")
+        if source.slide_path is not None and source.slide_path.resolve() == inside:
+            raise OutputError(f"{path} is the slide that was analysed; it is left alone: give another name.")
+        if not path.is_dir() or (any(path.iterdir()) and mark not in attributes(path)):
+            raise OutputError(
+                f"{path} was not written by such an export; it is left alone: give another name."
+            )
         if not overwrite:
             raise OutputError(
                 f"{path} exists already: choose another name, or allow overwriting (--overwrite)."

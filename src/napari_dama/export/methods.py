@@ -43,6 +43,8 @@ _REFERENCES: Final = {
         "Nature Methods 18, 1496-1498 (2021). doi:10.1038/s41592-021-01326-w."
     ),
 }
+_NAMED: Final = 6
+"""Slides that are named; of more, the first."""
 _SIZES: Final = {"tiny": "ViT-Tiny", "small": "ViT-Small", "base": "ViT-Base"}
 
 
@@ -213,14 +215,18 @@ def _model(run: dict[str, Any], card: Card | None, cite: Any) -> str:
 def _training(card: Card) -> str:
     training = card.training
     parts: list[str] = []
-    if training.get("simulated_slides"):
-        parts.append(
-            f" Its outlines and types were learned from {training['simulated_slides']} simulated slides."
-        )
-    if training.get("crops"):
+    simulated, crops = training.get("simulated_slides"), training.get("crops")
+    slides = training.get("slides") or training.get("training") or []
+    if simulated:
+        parts.append(f" Its outlines and types were learned from {simulated} simulated slides.")
         real = training.get("real_slides_for_pretraining_only") or []
         saw = f" and of {_count(len(real), 'real image')} (pretraining only)" if real else ""
-        parts.append(f" It was pretrained on {training['crops']} crops of simulated tissue{saw}.")
+        if crops:
+            parts.append(f" It was pretrained on {crops} crops of simulated tissue{saw}.")
+    elif isinstance(slides, list) and slides:
+        named = ", ".join(str(slide) for slide in slides[:_NAMED]) + (", ..." if len(slides) > _NAMED else "")
+        cells = f"{crops} cells of " if crops else ""
+        parts.append(f" It was trained on {cells}{_count(len(slides), 'slide')} ({named}).")
     if not parts and card.summary:
         parts.append(f" Its card says: {card.summary}")
     if card.parent:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_dama.errors import OutputError, SettingsError
-from napari_dama.export.folders import is_zarr, replacing_folder
+from napari_dama.export.folders import attributes, is_zarr, replacing_folder
 from napari_dama.export.ngff import add_metadata, metadata, new_group, write_pyramid
 from napari_dama.export.source import UNTYPED_COLOUR, ResultSource, rgb
 from napari_dama.export.watch import Watch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_dama.slides.slide import Slide
 
 NAME: Final = "cells"
+_MARK: Final = "napari_dama"
+"""Attribute of images that an export wrote as a whole, and may replace."""
 
 
 def to_ome_zarr(
@@ -68,10 +70,10 @@ def to_ome_zarr(
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|'):
         raise SettingsError(f"{name!r} cannot be the name of labels: it becomes the name of a folder.")
     source = ResultSource.open(result_dir)
-    if target.is_dir() and is_zarr(target) and not _is_ours(target):
+    if target.is_dir() and is_zarr(target) and (_MARK not in attributes(target) or _is_slide(source, target)):
         _add_to_image(source, target, name, overwrite=overwrite, watch=watch)
         return target
-    with replacing_folder(target, result=source.folder, overwrite=overwrite) as part:
+    with replacing_folder(target, source=source, overwrite=overwrite, mark=_MARK) as part:
         group = new_group(part)
         if image:
             with source.open_slide() as slide:
@@ -79,18 +81,13 @@ def to_ome_zarr(
             _write_labels(group.create_group("labels"), source, name, watch, share=(0.6, 1.0))
         else:
             _fill_labels(group, source, watch, share=(0.0, 1.0))
-        group.attrs["napari_dama"] = {"written": "export"}
+        group.attrs[_MARK] = {"written": "export"}
     return target
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether an earlier export wrote the whole of it."""
-    import zarr
-
-    try:
-        return "napari_dama" in dict(zarr.open_group(str(folder), mode="r").attrs)
-    except (OSError, ValueError, KeyError):
-        return False
+def _is_slide(source: ResultSource, target: Path) -> bool:
+    """Whether the target is the slide that was analysed: then the cells are added to it."""
+    return source.slide_path is not None and source.slide_path.resolve() == target.resolve()
 
 
 def _add_to_image(source: ResultSource, target: Path, name: str, *, overwrite: bool, watch: Watch) -> None:

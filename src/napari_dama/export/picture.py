@@ -108,7 +108,7 @@ def to_picture(
     axes.imshow(image, extent=(view.x0, view.x1, view.y1, view.y0), interpolation="nearest", aspect="auto")
     watch.step(2, 4)
     if cells == "outlines":
-        _draw_outlines(axes, source, labels, rows, view)
+        _draw_outlines(axes, source, labels, rows, view, Watch(stop=watch.stop))
     axes.set_xlim(view.x0, view.x1)
     axes.set_ylim(view.y1, view.y0)
     length = _scale_bar(axes, view, source.pixel_um)
@@ -225,12 +225,13 @@ def _draw_outlines(
     labels: _Labels,
     rows: NDArray[np.bool_],
     view: Region,
+    watch: Watch,
 ) -> None:
     from matplotlib.collections import LineCollection
 
     table = _colour_table(source, rows)
     lines, colours = [], []
-    for outline in cell_outlines(labels.pixels):
+    for outline in cell_outlines(labels.pixels, watch, tile_px=512):
         colour = table.get(outline.label)
         if colour is None:
             continue

@@ -134,6 +134,12 @@ class ResultSource:
         slide = self.run.get("slide")
         return slide if isinstance(slide, dict) else {"path": slide}
 
+    @property
+    def slide_path(self) -> Path | None:
+        """Where the slide was; None for an array in memory."""
+        path = self._slide.get("path")
+        return Path(str(path)) if path else None
+
     def open_slide(self) -> Slide:
         """Open the slide that was analysed, with the pixel size of the analysis.
 
@@ -144,8 +150,8 @@ class ResultSource:
         """
         from napari_dama.slides.slide import open_slide
 
-        path = self._slide.get("path")
-        if not path:
+        path = self.slide_path
+        if path is None:
             raise OutputError(
                 f"{self.folder} was made from an array in memory: there is no slide to read from."
             )

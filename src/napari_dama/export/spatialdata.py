@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from napari_dama.export.outlines import Outline
 
 IMAGE, LABELS, SHAPES, TABLE = "slide", "cells", "cell_outlines", "table"
+_MARK: Final = "spatialdata_attrs"
+"""Attribute by which a SpatialData is known."""
 _COARSEST_PX: Final = 1024
 
 
@@ -64,7 +66,7 @@ def to_spatialdata(
             "ignore"
         )  # what dask, xarray and zarr say of each other when spatialdata is imported
         need("spatialdata", "spatialdata")
-        with replacing_folder(file, result=source.folder, overwrite=overwrite) as part:
+        with replacing_folder(file, source=source, overwrite=overwrite, mark=_MARK) as part:
             if image:
                 with source.open_slide() as slide:
                     elements = {"images": {IMAGE: _image(source, slide)}}

@@ -143,17 +143,19 @@ class ExportMenu(QWidget):
         offer = str(default_file(self.result.path, kind))
         text, _ = QFileDialog.getSaveFileName(self, f"Export: {kind.title}", offer, file_filter(kind))
         if text:
-            self.start(ExportPlan(self.result.path, kind, with_ending(Path(text), kind), options))
+            file = with_ending(Path(text), kind)
+            # the dialog asked before a file is replaced, but for the very name that it showed; folders it does not ask for
+            asked = file == Path(text) and not kind.folder
+            self.start(ExportPlan(self.result.path, kind, file, options, asked))
 
     def start(self, plan: ExportPlan) -> None:
-        """Write in a thread; the dialog asked before a file is replaced, and folders never are."""
+        """Write in a thread."""
         if self.work is not None:
             return
 
         def task(progress: Report, stop: Stop) -> tuple[ExportPlan, str]:
             watch = Watch(lambda done, total: progress((done, total)), stop)
-            # the dialog showed this very name, unless its ending was added
-            plan.kind(plan.result, plan.file, overwrite=not plan.kind.folder, watch=watch, **plan.options)
+            plan.kind(plan.result, plan.file, overwrite=plan.overwrite, watch=watch, **plan.options)
             return plan, written_text(plan, size_text(plan.file), watch.notes)
 
         self._note, self.written = f"Writing {plan.file.name} ...", None

@@ -38,12 +38,15 @@ class ExportPlan:
         Where to.
     options
         Of the format.
+    overwrite
+        Replace the file: the dialog asked.
     """
 
     result: Path
     kind: Format
     file: Path
     options: dict[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
 
 
 def menu_text(kind: Format) -> str:
