@@ -194,7 +194,7 @@ class Window:
             self.dock.results.result.path,
             FORMATS["picture"],
             file,
-            {"region": "300:620,300:780", "max_px": 800},
+            {"region": "330:600,300:600", "max_px": 700},
             overwrite=True,
         )
         menu.start(plan)
