@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, send, wanted_cluster
 from napari_dama.cli.console import (
     GreedyCommand,
     Json,
@@ -23,6 +24,7 @@ from napari_dama.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_dama.jobs.cluster import ClusterSettings
     from napari_dama.training.settings import RunSettings
 
 S = TypeVar("S", bound="RunSettings")
@@ -79,6 +81,9 @@ def pretrain(
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -96,6 +101,8 @@ def pretrain(
       napari-dama pretrain --crops store -o job --recipe brain7/dama-base --set batch_size=256
 
       napari-dama pretrain --crops store -o job --queue --set device=cuda
+
+      napari-dama pretrain --crops store -o job --slurm --slurm-set partition=gpu time=8:00:00 --dry-run
 
       napari-dama pretrain -o job --resume
     """
@@ -117,7 +124,8 @@ def pretrain(
 
         return train(wanted, **options)
 
-    apart = Apart(detach, queue, priority)
+    cluster = wanted_cluster(slurm, slurm_set, dry_run, detach or queue)
+    apart = Apart(detach, queue, priority, cluster, dry_run)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
@@ -140,6 +148,9 @@ def finetune(
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -178,7 +189,8 @@ def finetune(
 
         return train(wanted, **options)
 
-    apart = Apart(detach, queue, priority)
+    cluster = wanted_cluster(slurm, slurm_set, dry_run, detach or queue)
+    apart = Apart(detach, queue, priority, cluster, dry_run)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
@@ -213,11 +225,13 @@ def _settings(
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Whether a run gets a process of its own, and whether that one waits for the device."""
+    """Whether a run gets a process of its own, whether that one waits for the device, and what it asks of a cluster."""
 
     detach: bool
     queue: bool
     priority: int
+    cluster: ClusterSettings | None = None
+    dry_run: bool = False
 
 
 def _run(
@@ -233,8 +247,13 @@ def _run(
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
     if apart.priority and not apart.queue:
         raise SettingsError("--priority is for a job that waits: give --queue, too")
-    if apart.detach or apart.queue:
-        facts: dict[str, Any] = _detach(settings, apart, resume=resume, overwrite=overwrite)
+    if apart.cluster is not None:
+        sent = send(settings, apart.cluster, dry_run=apart.dry_run, resume=resume, overwrite=overwrite)
+        if sent is None:
+            return
+        facts: dict[str, Any] = sent
+    elif apart.detach or apart.queue:
+        facts = _detach(settings, apart, resume=resume, overwrite=overwrite)
     else:
         _remember(settings.out)
         with Reporter() as reporter, stop_on_interrupt() as stop:

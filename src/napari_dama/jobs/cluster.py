@@ -261,10 +261,10 @@ def option_of(line: str) -> tuple[str, str | bool]:
     except ValueError:
         words = []
     text = words[0] if len(words) == 1 else "=".join(words) if len(words) == 2 and "=" not in words[0] else ""
-    name, sign, value = text.removeprefix("--").partition("=")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or (sign and not value):
+    name, sign, value = text.partition("=")
+    if not re.fullmatch(r"--[a-z][a-z0-9-]*", name) or (sign and not value):
         raise ValueError(f"an option is written as --mail-type=END, one a line; got {line!r}")
-    return name, value if sign else True
+    return name.removeprefix("--"), value if sign else True
 
 
 def defaults_file() -> Path:

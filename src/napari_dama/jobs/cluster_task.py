@@ -1,8 +1,8 @@
 """What submitit runs on the compute node: the job's own runner as a child, and what SLURM's signals mean for it. No torch.
 
 submitit pickles the function that it is to call. A `Task` holds nothing but two words, the job's folder and how often it
-may be queued again; the class itself is pickled by its name. submitit's own ``CommandFunction`` would do for a plain run, but
-it kills its command at the time limit and is not queued again.
+may be queued again; the class itself is pickled by its name. submitit's own ``CommandFunction`` would do for a plain run,
+but it kills its command at the time limit and is not queued again.
 """
 
 from __future__ import annotations

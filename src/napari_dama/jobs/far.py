@@ -48,7 +48,9 @@ def state_of(path: Path, status: Mapping[str, Any], *, silent_s: float) -> tuple
         if here and said != "waiting":
             return "dead", f"its process is gone without a word, and SLURM job {job} has not ended yet"
         return ("stopping" if stop else "starting" if said == "waiting" else said), ""
-    if _age(path, status, silent_s) <= silent_s and not (here and said != "waiting"):
+    ended = seen is not None and bool(seen.state)
+    heard = _age(path, status, silent_s) <= silent_s
+    if heard and not (ended if said == "waiting" else here):
         return ("stopping" if stop else said), str(status.get("why") or f"submitted as SLURM job {job}")
     if seen is not None:
         if stop:

@@ -81,7 +81,7 @@ def launch(
 
 
 def request_stop(path: str | Path) -> None:
-    """Ask a job to finish its step, save a checkpoint and end; one that waits (for a device, or in SLURM's queue) ends at once.
+    """Ask a job to finish its step, save a checkpoint and end; one that waits (for a device, or for SLURM) ends at once.
 
     Raises
     ------

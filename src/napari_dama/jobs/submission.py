@@ -22,6 +22,8 @@ from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.lock import FolderLock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from submitit import Executor
 
     from napari_dama.training.settings import RunSettings
@@ -117,7 +119,7 @@ def submit(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    executor: Executor | None = None,
+    executor: Callable[[Path], Executor] | None = None,
 ) -> JobView:
     """Begin a job's folder here and give the work to the cluster.
 
@@ -130,7 +132,7 @@ def submit(
     resume, overwrite
         Continue, or replace, a run that stands there.
     executor
-        Another one of submitit's in place of SLURM's, such as ``LocalExecutor``.
+        Makes another one of submitit's in place of SLURM's, such as ``LocalExecutor``, from the folder for its files.
 
     Raises
     ------
@@ -144,8 +146,9 @@ def submit(
         cluster.to_file(run.path / CLUSTER)
         so_far = reached(run.path)
         run.status(state="waiting", why="it is being submitted to SLURM", **NOBODY, **so_far)
-        chosen = executor or slurm_executor(run.path, cluster, settings.name or run.path.name)
         try:
+            name = settings.name or run.path.name
+            chosen = executor(run.path / FOLDER) if executor else slurm_executor(run.path, cluster, name)
             job = chosen.submit(Task(str(run.path), cluster.restarts)).job_id
         except Exception as error:
             why = f"sbatch refused the submission: {' '.join(str(error).split()) or type(error).__name__}"
@@ -236,12 +239,12 @@ def leave_queue(path: Path, view: JobView) -> None:
 
 def _begun(settings: RunSettings, cluster: ClusterSettings, *, here: bool) -> RunSettings:
     """The settings as the nodes need them, if the job may be submitted at all."""
-    if not here and (why := why_not_here()):
-        raise JobError(f"nothing can be sent to a cluster: {why}. Submit on a computer that has SLURM")
     if cluster.gpus == 0 and settings.device.startswith("cuda"):
         raise SettingsError(f"device is {settings.device}, but the submission asks for no GPU: set gpus=1")
     if "%" in str(settings.out.absolute()):  # SLURM and submitit would put numbers in its place
         raise SettingsError(f"the folder of a cluster job must have no % in its path: {settings.out}")
+    if not here and (why := why_not_here()):
+        raise JobError(f"nothing can be sent to a cluster: {why}. Submit on a computer that has SLURM")
     return with_whole_paths(settings)
 
 
