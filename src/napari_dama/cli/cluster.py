@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,6 @@ from napari_dama.cli.console import GreedyCommand, Json, print_facts, print_json
 from napari_dama.errors import SettingsError
 
 if TYPE_CHECKING:
-    from napari_dama.jobs.cluster import ClusterSettings
     from napari_dama.jobs.folder import JobView
     from napari_dama.training.settings import RunSettings
 
@@ -33,11 +33,11 @@ DryRun = Annotated[
 
 def register(jobs: typer.Typer) -> None:
     """Add the commands to ``jobs``."""
-    jobs.command(cls=GreedyCommand)(submit)
+    jobs.command("submit", cls=GreedyCommand)(submit_job)
     jobs.command(cls=GreedyCommand)(cluster)
 
 
-def submit(
+def submit_job(
     job: Annotated[str, typer.Argument(help="A job's folder, or its name in the list.")],
     slurm_set: SlurmSet = None,
     dry_run: DryRun = False,
@@ -101,43 +101,48 @@ def cluster(
     print_facts({**said, **shown})
 
 
-def wanted_cluster(
-    slurm: bool, slurm_set: list[str] | None, dry_run: bool, apart: bool
-) -> ClusterSettings | None:
-    """What a run asks of a cluster; None for one that stays here.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a run was told of a cluster; ``apart`` says that it was told to stay here as well."""
+
+    slurm: bool
+    pairs: list[str] | None
+    dry_run: bool
+    apart: bool
+
+
+def sent(settings: RunSettings, wish: Wish, *, resume: bool, overwrite: bool, as_json: bool) -> bool:
+    """Submit a run, or print its script, where that is wished; whether it was.
 
     Raises
     ------
     SettingsError
         If an option lacks ``--slurm``, or speaks against it.
     """
-    if not slurm:
-        if slurm_set or dry_run:
-            raise SettingsError(
-                f"{'--slurm-set' if slurm_set else '--dry-run'} goes with --slurm: give that, too"
-            )
-        return None
-    if apart:
+    if not wish.slurm:
+        if wish.pairs or wish.dry_run:
+            option = "--slurm-set" if wish.pairs else "--dry-run"
+            raise SettingsError(f"{option} goes with --slurm: give that, too")
+        return False
+    if wish.apart:
         raise SettingsError(
             "--slurm sends the run to a cluster, --detach and --queue keep it here: give one of them"
         )
-    from napari_dama.jobs.cluster import default_settings
-
-    return default_settings().with_overrides(slurm_set or [])
-
-
-def send(
-    settings: RunSettings, cluster: ClusterSettings, *, dry_run: bool, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """Submit a run and return what to print; None where only its script was printed."""
+    if resume and overwrite:
+        raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
+    from napari_dama.jobs.cluster import default_settings, settings_of
     from napari_dama.jobs.process import with_whole_paths
     from napari_dama.jobs.submission import script_text, submit
 
-    if dry_run:
+    before = settings_of(settings.out) if resume else default_settings()
+    cluster = before.with_overrides(wish.pairs or [])
+    if wish.dry_run:
         whole = with_whole_paths(settings)
         typer.echo(script_text(whole.out, cluster, whole.name or whole.out.name), nl=False)
-        return None
-    return _facts(submit(settings, cluster, resume=resume, overwrite=overwrite))
+        return True
+    facts = _facts(submit(settings, cluster, resume=resume, overwrite=overwrite))
+    print_json(facts) if as_json else print_facts(facts)
+    return True
 
 
 def _facts(view: JobView) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, send, wanted_cluster
+from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, Wish, sent
 from napari_dama.cli.console import (
     GreedyCommand,
     Json,
@@ -24,7 +24,6 @@ from napari_dama.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_dama.jobs.cluster import ClusterSettings
     from napari_dama.training.settings import RunSettings
 
 S = TypeVar("S", bound="RunSettings")
@@ -124,8 +123,10 @@ def pretrain(
 
         return train(wanted, **options)
 
-    cluster = wanted_cluster(slurm, slurm_set, dry_run, detach or queue)
-    apart = Apart(detach, queue, priority, cluster, dry_run)
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
+    apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
@@ -189,8 +190,10 @@ def finetune(
 
         return train(wanted, **options)
 
-    cluster = wanted_cluster(slurm, slurm_set, dry_run, detach or queue)
-    apart = Apart(detach, queue, priority, cluster, dry_run)
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
+    apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
 
@@ -225,13 +228,11 @@ def _settings(
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """Whether a run gets a process of its own, whether that one waits for the device, and what it asks of a cluster."""
+    """Whether a run gets a process of its own, and whether that one waits for the device."""
 
     detach: bool
     queue: bool
     priority: int
-    cluster: ClusterSettings | None = None
-    dry_run: bool = False
 
 
 def _run(
@@ -247,13 +248,8 @@ def _run(
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
     if apart.priority and not apart.queue:
         raise SettingsError("--priority is for a job that waits: give --queue, too")
-    if apart.cluster is not None:
-        sent = send(settings, apart.cluster, dry_run=apart.dry_run, resume=resume, overwrite=overwrite)
-        if sent is None:
-            return
-        facts: dict[str, Any] = sent
-    elif apart.detach or apart.queue:
-        facts = _detach(settings, apart, resume=resume, overwrite=overwrite)
+    if apart.detach or apart.queue:
+        facts: dict[str, Any] = _detach(settings, apart, resume=resume, overwrite=overwrite)
     else:
         _remember(settings.out)
         with Reporter() as reporter, stop_on_interrupt() as stop:

@@ -124,6 +124,8 @@ class JobDetail(QWidget):
         for key, button in self.buttons.items():
             button.setEnabled(getattr(actions, key))
         self.buttons["stop"].setVisible(view.going)
+        self.buttons["stop"].setText("Cancel" if actions.now else "Stop")
+        self.buttons["stop"].setToolTip(tooltips.JOB_CANCEL if actions.now else tooltips.JOB_STOP)
         self.buttons["resume"].setVisible(not view.going)
         self.buttons["use"].setVisible(actions.use)
         self._show_verdict(view, data)

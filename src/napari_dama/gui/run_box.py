@@ -1,0 +1,71 @@
+"""The choice of where and when a run runs, with the cluster's settings behind a button."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_dama.errors import DamaError
+from napari_dama.gui import tooltips
+from napari_dama.gui.run_choice import RUNS, cluster_hint, why_off
+from napari_dama.gui.style import beside, muted, narrow, say
+
+if TYPE_CHECKING:
+    from napari_dama.gui.state import TrainState
+
+
+class RunBox(QWidget):
+    """Thin view of ``state.run`` and ``state.cluster``.
+
+    Signals
+    -------
+    cluster_asked
+        The user wants to see the cluster's settings and the script.
+    """
+
+    cluster_asked = QtSignal()
+
+    def __init__(self, state: TrainState, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.state = state
+        self.box = narrow(QComboBox(), tooltips.RUN)
+        for choice in RUNS:
+            self.box.addItem(choice.title, choice.key)
+        self.button = QPushButton("Cluster...")
+        self.button.setToolTip(tooltips.RUN_SETTINGS)
+        self.hint = muted(QLabel())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(beside(self.box, self.button))
+        layout.addWidget(self.hint)
+        self.box.activated.connect(self._on_chosen)
+        self.button.clicked.connect(self.cluster_asked)
+        state.events.run.connect(self.sync)
+        state.events.cluster.connect(self.sync)
+        self.sync()
+
+    def sync(self, event: object = None) -> None:
+        """Show what is chosen, and which entries can be."""
+        for index, choice in enumerate(RUNS):
+            why = why_off(choice.key)
+            item = self.box.model().item(index)  # type: ignore[union-attr]
+            item.setEnabled(not why)
+            self.box.setItemData(index, why or choice.tip, Qt.ItemDataRole.ToolTipRole)
+        self.box.setCurrentIndex(max(self.box.findData(self.state.run), 0))
+        try:
+            text = cluster_hint(self.state.cluster) if self.state.run == "cluster" else ""
+        except DamaError as error:
+            text = str(error)
+        say(self.hint, text)
+
+    def _on_chosen(self, index: int) -> None:
+        self.state.run = self.box.itemData(index)
+
+    def close_down(self) -> None:
+        """Stop listening."""
+        self.state.events.run.disconnect(self.sync)
+        self.state.events.cluster.disconnect(self.sync)
