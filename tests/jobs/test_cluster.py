@@ -196,7 +196,7 @@ def test_submitted_waits_with_its_reason_and_begins(submitted: Path, slurm: Slur
     view = read_job(submitted)
     assert (view.state, view.slurm, view.place) == ("waiting", "4711", "SLURM job 4711")
     assert view.why == (
-        "in SLURM's queue as job 4711: no node is free yet (Resources); expected to begin 2026-11-25 10:00:00"
+        "SLURM job 4711: no node is free yet (Resources); expected to begin 2026-11-25 10:00:00"
     )
     assert [each.path for each in list_jobs()] == [submitted]
     begin = len(slurm.calls("squeue"))
@@ -281,6 +281,18 @@ def test_stopping_in_the_queue_and_going_on_with_the_same_settings(submitted: Pa
         settings_of(submitted).partition == "gpu"
         and "--partition=gpu" in (slurm.folder / "script").read_text()
     )
+
+
+def test_a_job_that_slurm_took_its_node_from_waits_and_is_not_over(submitted: Path, slurm: Slurm) -> None:
+    say(submitted, **on_a_node(state="stopped"))  # it saved when it was told to end
+    assert read_job(submitted).state == "stopped"
+    slurm.says("4711|PENDING|BeginTime|N/A|\n")
+    view = read_job(submitted)
+    assert view.state == "waiting" and "queued again" in view.why and view.step == 40
+    with pytest.raises(JobError, match="is waiting already"):
+        resume(submitted)
+    request_stop(submitted)
+    assert slurm.calls("scancel") == ["scancel 4711"] and read_job(submitted).state == "stopped"
 
 
 def test_a_run_that_does_not_heed_its_stop_is_cancelled(submitted: Path, slurm: Slurm) -> None:

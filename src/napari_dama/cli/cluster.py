@@ -132,10 +132,10 @@ def sent(settings: RunSettings, wish: Wish, *, resume: bool, overwrite: bool, as
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
     from napari_dama.jobs.cluster import default_settings, settings_of
     from napari_dama.jobs.process import with_whole_paths
-    from napari_dama.jobs.submission import script_text, submit
+    from napari_dama.jobs.submission import fitted, script_text, submit
 
     before = settings_of(settings.out) if resume else default_settings()
-    cluster = before.with_overrides(wish.pairs or [])
+    cluster = fitted(before, settings, wish.pairs or [])
     if wish.dry_run:
         whole = with_whole_paths(settings)
         typer.echo(script_text(whole.out, cluster, whole.name or whole.out.name), nl=False)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 PAUSE_MS: Final = 200
 """The script is made anew when one has stopped typing for so long."""
 LINES_PX: Final = 62
+_BOX: Final = "QPlainTextEdit { border: 1px solid rgba(128, 128, 128, 140); border-radius: 2px; }"
 
 
 class ClusterDialog(QDialog):
@@ -96,6 +97,7 @@ class ClusterDialog(QDialog):
         self.fold.setDuration(0)
         self.fold.setFrameShape(QFrame.Shape.NoFrame)
         self.fold.setContent(rest)
+        self.fold.collapse(animate=False)
         left = QWidget()
         column = QVBoxLayout(left)
         for each in (self.note, self.place):
@@ -115,6 +117,7 @@ class ClusterDialog(QDialog):
         self.script.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.script.setToolTip(tooltips.CLUSTER_SCRIPT)
         self.script.setMinimumWidth(200)
+        self.script.setStyleSheet(_BOX)
         self.problem = QLabel()
         self.problem.setWordWrap(True)
         self.save_button = narrow(QPushButton("Save script..."), tooltips.CLUSTER_SAVE)
@@ -162,6 +165,7 @@ class ClusterDialog(QDialog):
             edit = QPlainTextEdit(text)
             edit.setPlaceholderText(field.empty)
             edit.setFixedHeight(LINES_PX)
+            edit.setStyleSheet(_BOX)
             edit.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
             edit.textChanged.connect(self._on_edited)
         else:

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.run_choice import RUNS, cluster_hint, why_off
-from napari_dama.gui.style import beside, muted, narrow, say
+from napari_dama.gui.style import muted, narrow, say
 
 if TYPE_CHECKING:
     from napari_dama.gui.state import TrainState
 
 
 class RunBox(QWidget):
-    """Thin view of ``state.run`` and ``state.cluster``.
+    """Thin view of ``state.run`` and ``state.cluster``; ``hint`` is to be put where it has the whole width.
 
     Signals
     -------
@@ -34,14 +34,14 @@ class RunBox(QWidget):
         self.box = narrow(QComboBox(), tooltips.RUN)
         for choice in RUNS:
             self.box.addItem(choice.title, choice.key)
-        self.button = QPushButton("Cluster...")
+        self.button = QPushButton("...")
+        self.button.setFixedWidth(32)
         self.button.setToolTip(tooltips.RUN_SETTINGS)
         self.hint = muted(QLabel())
-        layout = QVBoxLayout(self)
+        layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addLayout(beside(self.box, self.button))
-        layout.addWidget(self.hint)
+        layout.addWidget(self.box, stretch=1)
+        layout.addWidget(self.button)
         self.box.activated.connect(self._on_chosen)
         self.button.clicked.connect(self.cluster_asked)
         state.events.run.connect(self.sync)

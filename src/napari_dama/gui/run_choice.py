@@ -27,8 +27,8 @@ class RunChoice:
 
 
 RUNS: Final = (
-    RunChoice("now", "now, on this computer", tooltips.RUN_NOW),
-    RunChoice("cluster", "on a SLURM cluster", tooltips.RUN_CLUSTER),
+    RunChoice("now", "now, here", tooltips.RUN_NOW),
+    RunChoice("cluster", "on a cluster", tooltips.RUN_CLUSTER),
 )
 
 

@@ -87,7 +87,8 @@ RUN_CLUSTER = (
     "Send the run to a SLURM cluster. The job's folder must lie on storage that the cluster sees as well."
 )
 RUN_CLUSTER_OFF = (
-    "With settings kept in Cluster..., the window can make jobs ready for a computer that submits them."
+    "Keep settings as your defaults (the button beside this list), and the window makes jobs ready for a computer that "
+    "submits them."
 )
 RUN_SETTINGS = "What to ask of a SLURM cluster, and the script that it would get."
 CLUSTER_PLACE = "The cluster must see this folder, the slides and the crops under the same paths."

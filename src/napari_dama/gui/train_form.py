@@ -123,6 +123,7 @@ class TrainForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.hint)
+        layout.addWidget(self.run_box.hint)
         layout.addWidget(self.start_button)
         self.kind_box.activated.connect(self._on_kind)
         self.init_box.activated.connect(self._on_init)

@@ -8,12 +8,13 @@ but it kills its command at the time limit and is not queued again.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from napari_dama.errors import JobError
 from napari_dama.jobs.runner import AGAIN_SIGNAL, RESTARTS, SLURM, STOPPED
@@ -21,7 +22,7 @@ from napari_dama.jobs.runner import AGAIN_SIGNAL, RESTARTS, SLURM, STOPPED
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
-POLL_S: Final = 0.2
+POLL_S, AGAIN_S = 0.2, 1.0
 
 
 class Task:
@@ -72,13 +73,15 @@ class _Child:
         global _running
         environment, rank = _environment(restarts)
         command = [sys.executable, "-m", "napari_dama.jobs.runner", job]
-        if rank:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
-        else:
-            with (Path(job) / "log.txt").open("ab") as log:
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
-                )
+        with (Path(job) / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=None if rank else log,  # of other tasks submitit keeps the text
+                stderr=None if rank else subprocess.STDOUT,
+                env=environment,
+                preexec_fn=_unmoved,
+            )
         self._waiter = threading.Thread(target=self._process.wait, name="runner", daemon=True)
         self._waiter.start()
         _running = self
@@ -90,10 +93,19 @@ class _Child:
         return int(self._process.returncode)
 
     def end(self) -> int:
-        """Ask it to save and end because it will be begun again, and wait."""
-        if self._waiter.is_alive():
+        """Ask it to save and end because it will be begun again, and wait; it may not have got so far as to listen."""
+        while self._waiter.is_alive():
             self._process.send_signal(AGAIN_SIGNAL)
-        return self.wait()
+            self._waiter.join(AGAIN_S)
+        return int(self._process.returncode)
+
+
+def _unmoved() -> None:
+    """Let the child begin deaf to SLURM's signal, which goes to every process: by itself it would kill it.
+
+    The runner of the first task hears it as soon as it can heed it; the first task stops the others.
+    """
+    signal.signal(AGAIN_SIGNAL, signal.SIG_IGN)
 
 
 _running: _Child | None = None

@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from napari_dama.jobs.scheduler import ask
+from napari_dama.jobs.scheduler import ask, in_own_queue
 from napari_dama.training.folder import STOP
 from napari_dama.training.identity import ProcessId
 
@@ -42,7 +42,7 @@ def state_of(path: Path, status: Mapping[str, Any], *, silent_s: float) -> tuple
         return ("stopping" if stop else said), str(status.get("why") or "")
     seen = ask(job)
     if seen is not None and seen.waits:
-        words = f"in SLURM's queue as job {job}: {seen.words}"
+        words = f"SLURM job {job}: {seen.words}"
         return ("stopping", f"{words}; it stops as soon as it begins") if stop else ("waiting", words)
     if seen is not None and seen.works:
         if here and said != "waiting":
@@ -61,6 +61,12 @@ def state_of(path: Path, status: Mapping[str, Any], *, silent_s: float) -> tuple
         return ("stopping" if stop else "waiting"), why
     host = status.get("host") or "its node"
     return "dead", f"no sign from SLURM job {job} on {host}, and this computer has no squeue to ask for it"
+
+
+def queued_again(job: str) -> bool:
+    """Whether SLURM queued a job again by itself after it stopped politely, as it does when another job takes its node."""
+    seen = in_own_queue(job)
+    return seen is not None and seen.waits
 
 
 def _age(path: Path, status: Mapping[str, Any], silent_s: float) -> float:

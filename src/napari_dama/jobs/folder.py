@@ -192,18 +192,22 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
 
 def _state(path: Path, status: Mapping[str, Any]) -> State:
     said = status.get("state")
-    if said in ENDED:
-        return cast("State", said)
     if _submitted(status):
         return cast("State", far.state_of(path, status, silent_s=SILENT_S)[0])
+    if said in ENDED:
+        return cast("State", said)
     if said not in get_args(State) or not process_lives(status):
         return "dead"
     return "stopping" if (path / STOP).exists() else cast("State", said)
 
 
 def _submitted(status: Mapping[str, Any]) -> bool:
-    """Whether a job on a cluster has not said that it ended."""
-    return bool(status.get("slurm")) and status.get("state") in GOING
+    """Whether a job on a cluster has not said that it ended, or waits there in spite of that."""
+    if not status.get("slurm"):
+        return False
+    return status.get("state") in GOING or (
+        status.get("state") == "stopped" and far.queued_again(str(status["slurm"]))
+    )
 
 
 def process_lives(status: Mapping[str, Any]) -> bool:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 10.0
 """An answer of the cluster is good for so long."""
-ANSWER_S: Final = 15.0
+SILENCE_S: Final = 60.0
+"""Where there is no answer, the next question waits for so long."""
+ANSWER_S: Final = 10.0
 """Longer than that nobody waits for an answer."""
 _FORMAT: Final = "%i|%T|%r|%S|%N"
 _WAITING: Final = frozenset(
@@ -105,9 +107,9 @@ class Seen:
 
 @dataclass
 class _Looks:
-    """Answers of the cluster, and when they were given."""
+    """Answers of the cluster, and until when they hold."""
 
-    when: float = -1e9
+    until: float = -1e9
     found: dict[str, Seen] | None = None
     single: dict[str, tuple[float, Seen | None]] = field(default_factory=dict)
 
@@ -122,13 +124,9 @@ def ask(job: str) -> Seen | None:
     A state of ``""`` says that SLURM is there and does not know the job, or no longer.
     """
     with _looking:
-        now = time.monotonic()
-        if now - _looks.when > LOOK_S:
-            _looks.found, _looks.when = _own_queue(), now
-        if _looks.found is None:
-            return None
-        if job in _looks.found:
-            return _looks.found[job]
+        found, now = _found(), time.monotonic()
+        if found is None or job in found:
+            return None if found is None else found[job]
         when, seen = _looks.single.get(job, (-1e9, None))
         if now - when > LOOK_S:
             seen = _one(job)
@@ -136,10 +134,16 @@ def ask(job: str) -> Seen | None:
         return seen
 
 
+def in_own_queue(job: str) -> Seen | None:
+    """What SLURM says of a job, if it is among this user's in the queue; costs nothing beyond the question for all of them."""
+    with _looking:
+        return (_found() or {}).get(job)
+
+
 def look_again() -> None:
     """Let the next look ask the cluster, because something was changed there."""
     with _looking:
-        _looks.when = -1e9
+        _looks.until = -1e9
         _looks.single.clear()
 
 
@@ -159,6 +163,14 @@ def cancel(job: str) -> None:
         raise JobError(f"SLURM job {job} could not be cancelled: scancel gave no answer")
     if done.returncode:
         raise JobError(f"SLURM job {job} could not be cancelled: {' '.join(done.stderr.split())}")
+
+
+def _found() -> dict[str, Seen] | None:
+    """This user's jobs in the queue, asked for if the last answer is too old; None where there is no answer."""
+    if time.monotonic() > _looks.until:
+        _looks.found = _own_queue()
+        _looks.until = time.monotonic() + (SILENCE_S if _looks.found is None else LOOK_S)
+    return _looks.found
 
 
 def _own_queue() -> dict[str, Seen] | None:

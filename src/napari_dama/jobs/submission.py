@@ -22,7 +22,7 @@ from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.lock import FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from submitit import Executor
 
@@ -241,11 +241,31 @@ def _begun(settings: RunSettings, cluster: ClusterSettings, *, here: bool) -> Ru
     """The settings as the nodes need them, if the job may be submitted at all."""
     if cluster.gpus == 0 and settings.device.startswith("cuda"):
         raise SettingsError(f"device is {settings.device}, but the submission asks for no GPU: set gpus=1")
+    # settings of runs that are shared by several processes
+    devices, nodes = getattr(settings, "devices", 1), getattr(settings, "nodes", 1)
+    if (
+        devices * nodes > 1
+        and cluster.tasks != devices * nodes
+        and not (nodes == 1 and settings.device == "cpu")
+    ):
+        raise SettingsError(
+            f"the run is for {devices} devices on {nodes} nodes, and the submission asks for {cluster.gpus} GPUs on "
+            f"{cluster.nodes}: set gpus={devices} and nodes={nodes}, or leave devices and nodes out"
+        )
     if "%" in str(settings.out.absolute()):  # SLURM and submitit would put numbers in its place
         raise SettingsError(f"the folder of a cluster job must have no % in its path: {settings.out}")
     if not here and (why := why_not_here()):
         raise JobError(f"nothing can be sent to a cluster: {why}. Submit on a computer that has SLURM")
     return with_whole_paths(settings)
+
+
+def fitted(cluster: ClusterSettings, settings: RunSettings, pairs: Sequence[str] = ()) -> ClusterSettings:
+    """Resources for as many devices as a run says, with ``key=value`` texts on top."""
+    devices, nodes = getattr(settings, "devices", 1), getattr(settings, "nodes", 1)
+    if devices * nodes > 1:
+        gpus = 0 if settings.device == "cpu" else devices
+        cluster = cluster.with_overrides([f"gpus={gpus}", f"nodes={nodes}"])
+    return cluster.with_overrides(pairs)
 
 
 def _folder(settings: RunSettings, *, resume: bool, overwrite: bool) -> RunFolder:
