@@ -135,7 +135,7 @@ def ask(job: str) -> Seen | None:
 
 
 def in_own_queue(job: str) -> Seen | None:
-    """What SLURM says of a job, if it is among this user's in the queue; costs nothing beyond the question for all of them."""
+    """What SLURM says of a job among this user's in the queue; costs nothing beyond the question for all of them."""
     with _looking:
         return (_found() or {}).get(job)
 
@@ -166,7 +166,7 @@ def cancel(job: str) -> None:
 
 
 def _found() -> dict[str, Seen] | None:
-    """This user's jobs in the queue, asked for if the last answer is too old; None where there is no answer."""
+    """Jobs of this user in the queue, asked for if the last answer is too old; None where there is no answer."""
     if time.monotonic() > _looks.until:
         _looks.found = _own_queue()
         _looks.until = time.monotonic() + (SILENCE_S if _looks.found is None else LOOK_S)
