@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gui.fake_jobs import fake_job
 from jobs.fake_slurm import Slurm
 from napari_dama.cli import app
 from napari_dama.jobs import scheduler
@@ -99,5 +100,5 @@ def test_mistakes_are_one_sentence(run: Run, tmp_path: Path) -> None:
         assert text.startswith("error: ") and said in text and text.count("\n") == 1
     assert "there is no sbatch" in run(*words, "--slurm", code=1).stderr
     assert not (tmp_path / "job").exists()
-    run(*words, "--set", "max_steps=1", "batch_size=4", "device=cpu", "validate_every=1000")
-    assert "--now is for jobs on a cluster" in run("jobs", "stop", "job", "--now", code=2).stderr
+    fake_job(tmp_path / "other")
+    assert "--now is for jobs on a cluster" in run("jobs", "stop", "other", "--now", code=2).stderr

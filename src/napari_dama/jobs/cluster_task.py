@@ -61,7 +61,7 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         code = _running.end() if _running is not None else STOPPED
-        if code != STOPPED or self.restarts < 1 or (Path(self.job) / "stop").exists():
+        if code not in (STOPPED, -AGAIN_SIGNAL) or self.restarts < 1 or (Path(self.job) / "stop").exists():
             return None
         return DelayedSubmission(Task(self.job, self.restarts - 1))
 

@@ -174,4 +174,6 @@ def _stop_when_asked() -> tuple[Callable[[], bool], Callable[[], str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    signal.signal(AGAIN_SIGNAL, signal.SIG_IGN)  # Python's own end would let it kill
+    sys.exit(ended)
