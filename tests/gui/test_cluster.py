@@ -141,6 +141,7 @@ def test_a_run_is_sent_seen_and_stopped(dock: Any, wait_for: Wait, slurm: Slurm)
     wait_for(lambda: jobs.view is not None and "no node is free yet" in jobs.view.why)
     job = jobs.view.path
     assert "#SBATCH --partition=gpu" in (slurm.folder / "script").read_text()
+    wait_for(lambda: jobs.list.row_at(0) is not None)
     wait_for(lambda: "no node is free yet" in jobs.list.row_at(0).line.whole)
     assert jobs.list.row_at(0).badge.text() == "waiting" and dock.message.text.text() == ""
     jobs.detail.buttons["stop"].click()
