@@ -24,9 +24,12 @@ class RunBox(QWidget):
     -------
     cluster_asked
         The user wants to see the cluster's settings and the script.
+    hinted
+        The hint says something else, and may need another height.
     """
 
     cluster_asked = QtSignal()
+    hinted = QtSignal()
 
     def __init__(self, state: TrainState, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -38,6 +41,7 @@ class RunBox(QWidget):
         self.button.setFixedWidth(32)
         self.button.setToolTip(tooltips.RUN_SETTINGS)
         self.hint = muted(QLabel())
+        self.hint.hide()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.box, stretch=1)
@@ -60,7 +64,9 @@ class RunBox(QWidget):
             text = cluster_hint(self.state.cluster) if self.state.run == "cluster" else ""
         except DamaError as error:
             text = str(error)
-        say(self.hint, text)
+        if text != self.hint.text():
+            say(self.hint, text)
+            self.hinted.emit()
 
     def _on_chosen(self, index: int) -> None:
         self.state.run = self.box.itemData(index)

@@ -63,6 +63,7 @@ class TrainTab(Tab):
         self.column.addStretch()
         self.form.start_asked.connect(self.start)
         self.form.run_box.cluster_asked.connect(self.ask_cluster)
+        self.form.run_box.hinted.connect(self._fit_fold)
         self.jobs.failed.connect(self.failed)
         self.jobs.noted.connect(self.noted)
         self.jobs.use_asked.connect(self._on_use)
@@ -100,6 +101,11 @@ class TrainTab(Tab):
         layers = list(self.viewer.layers)
         layer = next(each for each in layers if each.name == found.layer)
         return begin(plan, annotated_cells(layer, found.column, layers, found.slide), launch)
+
+    def _fit_fold(self) -> None:
+        """Give the form the height that its rows need now; the fold measures only when it is opened."""
+        if self.fold.isExpanded():
+            self.fold.expand(animate=False)
 
     def _on_started(self, view: JobView) -> None:
         self.fold.collapse(animate=False)
