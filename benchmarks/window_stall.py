@@ -136,7 +136,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     _, dock = viewer.window.add_plugin_dock_widget("napari-dama", "DAMA")
     if not isinstance(dock, DamaDock):
         raise TypeError(f"the dock is a {type(dock).__name__}")
-    dock.tabs.setCurrentIndex(4)
+    dock.show_tab(dock.train)
     panel, drawn = dock.train.jobs, [0.0]
     # Qt's thread runs what `finished` of a look calls: the panel's own slot is looked up when a look begins
     timed(panel, drawn)

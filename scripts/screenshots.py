@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = (1240, 800)
 LIMIT_BYTES = 400_000
-TAB = {"channels": 0, "analyse": 1, "results": 2, "explain": 3, "train": 4}
 
 
 def settle(seconds: float = 0.6) -> None:
@@ -71,7 +70,7 @@ class Window:
 
     def show(self, tab: str) -> None:
         """Turn to a tab."""
-        self.dock.tabs.setCurrentIndex(TAB[tab])
+        self.dock.show_tab(self.dock.named_tabs[tab.capitalize()])
         settle()
 
     def save(self, file: Path) -> None:

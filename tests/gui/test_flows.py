@@ -217,7 +217,7 @@ def test_unforeseen_errors_are_sentences_too() -> None:
 
 
 def test_the_dock_fits_320_px_and_lets_go_when_closed(dock: Any, qtbot: Any) -> None:
-    for tab in dock._named_tabs().values():
+    for tab in dock.named_tabs.values():
         assert tab.minimumSizeHint().width() <= 320 - 26, type(tab).__name__
     viewer = dock.viewer
     count = len(viewer.mouse_drag_callbacks)

@@ -30,7 +30,7 @@ def open_dock(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path) -> Iterat
             add_slide(viewer, path)
         widget = DamaDock(viewer)
         viewer.window.add_dock_widget(widget, name="DAMA")
-        widget.tabs.setCurrentIndex(4)
+        widget.show_tab(widget.train)
         opened.append(widget)
         return widget
 

@@ -24,10 +24,11 @@ from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.layers import foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
+from napari_dama.gui.preferences import apply_folders, read_preferences
 from napari_dama.gui.results_tab import ResultsTab
 from napari_dama.gui.session import Session
-from napari_dama.gui.state import DamaState
-from napari_dama.gui.style import muted, narrow
+from napari_dama.gui.state import AnalyseState, DamaState
+from napari_dama.gui.style import Tab, muted, narrow
 from napari_dama.gui.train_tab import TrainTab
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ class DamaDock(QWidget):
     def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
-        self.state = DamaState()
+        preferences = read_preferences()
+        apply_folders(preferences)
+        self.state = DamaState(analyse=AnalyseState(device=preferences.device))
         self.session = Session(self.state)
         self._closed = False
         self._docked = parent is not None
@@ -76,7 +79,7 @@ class DamaDock(QWidget):
         self.tabs.setObjectName("dama_tabs")
         self.tabs.setUsesScrollButtons(False)
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
-        for name, tab in self._named_tabs().items():
+        for name, tab in self.named_tabs.items():
             self.tabs.addTab(_scrolled(tab), name)
         self.message = MessageArea()
         layout = QVBoxLayout(self)
@@ -89,7 +92,9 @@ class DamaDock(QWidget):
         layout.addWidget(self.message)
         self.setMinimumWidth(300)
 
-    def _named_tabs(self) -> dict[str, QWidget]:
+    @property
+    def named_tabs(self) -> dict[str, Tab]:
+        """The tabs in the order of the work, by their titles."""
         return {
             "Channels": self.channels,
             "Analyse": self.analyse,
@@ -97,6 +102,10 @@ class DamaDock(QWidget):
             "Explain": self.explain,
             "Train": self.train,
         }
+
+    def show_tab(self, tab: Tab) -> None:
+        """Bring a tab to the front."""
+        self.tabs.setCurrentIndex(list(self.named_tabs.values()).index(tab))
 
     def _connect(self) -> None:
         self.viewer.layers.events.inserted.connect(self._sync_slides)
@@ -108,7 +117,7 @@ class DamaDock(QWidget):
         self.adopt.clicked.connect(self._on_adopt)
         self.slide_box.activated.connect(self._on_slide_chosen)
         self.model_box.activated.connect(self._on_model_chosen)
-        for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
+        for tab in self.named_tabs.values():
             tab.failed.connect(self.message.show_error)
             tab.noted.connect(self.message.show_note)
         self.analyse.analysed.connect(self._on_analysed)
@@ -170,19 +179,19 @@ class DamaDock(QWidget):
     def _on_analysed(self, folder: str) -> None:
         self.results.open_folder(folder)
         if self.results.has_result:
-            self.tabs.setCurrentIndex(2)
+            self.show_tab(self.results)
 
     def _on_cell(self) -> None:
         self.explain.set_cell(self.results.selected_centre())
 
     def _on_explain_asked(self) -> None:
-        self.tabs.setCurrentIndex(3)
+        self.show_tab(self.explain)
         self.explain.explain_cell()
 
     def _on_model_offered(self, name: str) -> None:
         self.state.model = name
         self._sync_models()
-        self.tabs.setCurrentIndex(1)
+        self.show_tab(self.analyse)
 
     def close_down(self) -> None:
         """Stop the work, let go of the viewer and of the slide; safe to call twice."""
@@ -192,7 +201,7 @@ class DamaDock(QWidget):
         self.viewer.layers.events.inserted.disconnect(self._sync_slides)
         self.viewer.layers.events.removed.disconnect(self._sync_slides)
         self.state.results.events.selected.disconnect(self._on_cell)
-        for tab in (self.channels, self.analyse, self.results, self.explain, self.train):
+        for tab in self.named_tabs.values():
             tab.close_down()
         self.session.close()
 

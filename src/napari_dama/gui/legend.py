@@ -78,13 +78,14 @@ class Legend(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(0)
 
-    def show_rows(self, rows: Sequence[TypeRow]) -> None:
-        """Show types, all of them visible."""
+    def show_rows(self, rows: Sequence[TypeRow], *, hidden: frozenset[str] = frozenset()) -> None:
+        """Show types, all of them visible but those of ``hidden``."""
         for line in self.lines:
             self._layout.removeWidget(line)
             line.deleteLater()
         self.lines = [LegendLine(row) for row in rows]
         for line in self.lines:
+            line.setChecked(line.name not in hidden)
             self._layout.addWidget(line)
             line.toggled.connect(self._on_toggled)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import napari
     import pandas as pd
 
+    from napari_dama.gui.cells_model import CellsModel
     from napari_dama.gui.session import Session
 
 LIVE_LIMIT_PX = 4096 * 4096
@@ -108,12 +109,12 @@ def add_result(viewer: napari.Viewer, session: Session, result: OpenResult) -> A
     )
 
 
-def colour_result(layer: Any, result: OpenResult, by: str, hidden: frozenset[str]) -> None:
+def colour_result(layer: Any, cells: CellsModel, by: str, hidden: frozenset[str]) -> None:
     """Colour cells by type, without the hidden ones, or each at random."""
     if by == "instance":
         layer.colormap = instance_colormap()
     else:
-        layer.colormap = type_colormap(result.cells, result.colours, hidden=hidden)
+        layer.colormap = type_colormap(cells.frame, cells.classes, hidden=hidden)
 
 
 def live_layer(viewer: napari.Viewer, session: Session, folder: Path) -> Any:
@@ -141,9 +142,9 @@ def label_at(layer: Any, position: tuple[float, ...]) -> int:
     return int(value or 0)
 
 
-def mark_cell(viewer: napari.Viewer, layer: Any, result: OpenResult, label: int) -> None:
+def mark_cell(viewer: napari.Viewer, layer: Any, result: OpenResult, cells: CellsModel, label: int) -> None:
     """Draw a ring around a cell; there is one ring per viewer."""
-    row = result.cells.loc[result.cells["label"] == label].iloc[0]
+    row = cells.table.iloc[int(cells.rows_of(label)[0])]
     size = 2.6 * float(np.sqrt(row["area_um2"] / np.pi)) / result.pixel_um + 6
     for old in layers_of(viewer.layers, "mark"):
         viewer.layers.remove(old)

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabe
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
-from napari_dama.gui.cell_table import cell_facts, type_rows
+from napari_dama.gui.cell_table import cell_facts, feature_table, type_rows
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.result_layers import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import napari
 
+    from napari_dama.gui.cell_table import CellFacts
     from napari_dama.gui.session import Session
 
 REFRESH_S = 0.7
@@ -53,6 +54,7 @@ class ResultsTab(Tab):
         self.viewer = viewer
         self.session = session
         self.state = session.state.results
+        self.cells = session.cells
         self.result: OpenResult | None = None
         self.layer: Any = None
         self.live: Any = None
@@ -62,7 +64,11 @@ class ResultsTab(Tab):
         self.state.events.path.connect(self.load)
         self.state.events.hidden.connect(self._recolour)
         self.state.events.colour_by.connect(self._recolour)
-        self.state.events.selected.connect(self._sync_cell)
+        self.state.events.selected.connect(self._on_selected)
+        self.cells.selection_changed.connect(self._on_selection)
+        self.cells.types_changed.connect(self._on_types)
+        self.cells.rows_changed.connect(self._on_types)
+        self.cells.classes_changed.connect(self._on_types)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -134,7 +140,8 @@ class ResultsTab(Tab):
             self.state.hidden = frozenset()
             self.state.selected = 0
             self.state.colour_by = "type" if "type" in result.cells else "instance"
-        self.legend.show_rows(type_rows(result.cells, result.colours))
+        self.cells.open(result.cells, result.colours)
+        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes))
         self.outlines.setChecked(False)
         self._recolour()
         self._sync()
@@ -163,7 +170,7 @@ class ResultsTab(Tab):
 
     def _sync(self) -> None:
         shown = self.result is not None
-        self.colour_box.setEnabled(self.result is not None and "type" in self.result.cells)
+        self.colour_box.setEnabled(shown and self.cells.typed)
         self.outlines.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
@@ -179,7 +186,7 @@ class ResultsTab(Tab):
     def _sync_cell(self) -> None:
         facts = None
         if self.result is not None and self.state.selected:
-            facts = cell_facts(self.result.cells, self.state.selected)
+            facts = self._facts()
         self.card.setVisible(self.result is not None)
         shown = {} if self.result is None else marker_colours(self.viewer.layers, self.result.slide)
         self.card.show_cell(facts, self.result, shown)
@@ -188,15 +195,24 @@ class ResultsTab(Tab):
 
     def _recolour(self) -> None:
         if self.result is not None and self.layer is not None:
-            colour_result(self.layer, self.result, self.state.colour_by, self.state.hidden)
+            colour_result(self.layer, self.cells, self.state.colour_by, self.state.hidden)
             self._sync()
 
     def selected_centre(self) -> tuple[float, float] | None:
         """Return the centre (y, x) of the clicked cell in level-0 pixels, None when none is."""
         if self.result is None or not self.state.selected:
             return None
-        facts = cell_facts(self.result.cells, self.state.selected)
+        facts = self._facts()
         return None if facts is None else (facts.y, facts.x)
+
+    def _facts(self) -> CellFacts | None:
+        row = int(self.cells.rows_of(self.state.selected)[0])
+        if row < 0:
+            return None
+        one = self.cells.table.iloc[[row]]
+        if self.cells.typed:
+            one = one.assign(type=self.cells.types[row])
+        return cell_facts(one, self.state.selected)
 
     def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
         """Tell a click from a drag; a click on a cell selects it."""
@@ -212,8 +228,28 @@ class ResultsTab(Tab):
         """Select the cell at a position in world coordinates, if there is one."""
         label = label_at(self.layer, position)
         if label and self.result is not None:
-            self.state.selected = label
-            mark_cell(self.viewer, self.layer, self.result, label)
+            self.cells.select([label])
+
+    def _on_selected(self) -> None:
+        wanted = self.state.selected
+        selected = self.cells.selected
+        if wanted != (int(selected[-1]) if len(selected) else 0):
+            self.cells.select([wanted] if wanted else [])
+        self._sync_cell()
+
+    def _on_selection(self) -> None:
+        selected = self.cells.selected
+        self.state.selected = int(selected[-1]) if len(selected) else 0
+        if self.layer is not None and self.result is not None and self.state.selected:
+            mark_cell(self.viewer, self.layer, self.result, self.cells, self.state.selected)
+
+    def _on_types(self) -> None:
+        """Colours, legend and table follow what was corrected."""
+        if self.layer is None:
+            return
+        self.layer.features = feature_table(self.cells.frame)
+        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes), hidden=self.state.hidden)
+        self._recolour()
 
     def _on_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Result folder of an analysis")
@@ -235,6 +271,7 @@ class ResultsTab(Tab):
             self.layer = self.result = None
             with self.state.events.blocked():
                 self.state.path, self.state.selected = "", 0
+            self.cells.close()
             self._sync()
 
     def close_down(self) -> None:
@@ -246,4 +283,8 @@ class ResultsTab(Tab):
         self.state.events.path.disconnect(self.load)
         self.state.events.hidden.disconnect(self._recolour)
         self.state.events.colour_by.disconnect(self._recolour)
-        self.state.events.selected.disconnect(self._sync_cell)
+        self.state.events.selected.disconnect(self._on_selected)
+        self.cells.selection_changed.disconnect(self._on_selection)
+        self.cells.types_changed.disconnect(self._on_types)
+        self.cells.rows_changed.disconnect(self._on_types)
+        self.cells.classes_changed.disconnect(self._on_types)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_dama.errors import DamaError, ModelError, SettingsError
+from napari_dama.gui.cells_model import CellsModel
 from napari_dama.gui.resolve import (
     ChannelPlan,
     PixelPlan,
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 class Session:
     """Opens what the state names and keeps the plans that follow from it.
 
+    Attributes
+    ----------
+    cells : CellsModel
+        The cells of the open result; empty while none is open.
+
     Signals
     -------
     slide_changed, plan_changed
@@ -47,6 +53,7 @@ class Session:
         self.slide: Slide | None = None
         self.card: Card | None = None
         self.cards: list[Card] = []
+        self.cells = CellsModel()
         state.events.slide.connect(self._on_slide)
         state.events.model.connect(self._on_model)
         state.channels.events.chosen.connect(self._on_wish)
