@@ -157,7 +157,7 @@ def test_a_run_is_sent_seen_and_stopped(dock: Any, wait_for: Wait, slurm: Slurm)
     jobs.detail.buttons["stop"].click()
     wait_for(lambda: "nothing doing" in dock.message.text.text())
     wait_for(
-        lambda: jobs.detail.buttons["stop"].text() == "Cancel" and jobs.detail.buttons["stop"].isEnabled()
+        lambda: jobs.detail.buttons["stop"].text() == "End now" and jobs.detail.buttons["stop"].isEnabled()
     )
     assert read_job(job).state == "stopping"
 

@@ -118,4 +118,4 @@ CLUSTER_EXTRA = "Further options of sbatch, one a line, such as --mail-type=END.
 CLUSTER_SCRIPT = "The submission file, word for word, as sbatch gets it."
 CLUSTER_SAVE = "Save the script to look at it elsewhere. The window submits it by itself."
 CLUSTER_KEEP = "Begin with these settings next time, here and on the command line (napari-dama jobs cluster)."
-JOB_CANCEL = "The job was asked to stop and is still at it: tell SLURM to end it (scancel). The last checkpoint is kept."
+CLUSTER_CANCEL = "The job was asked to stop and is still at it: tell SLURM to end it (scancel). The last checkpoint is kept."
