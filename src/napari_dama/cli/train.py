@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, Wish, sent
 from napari_dama.cli.console import (
     GreedyCommand,
     Json,
@@ -79,6 +80,9 @@ def pretrain(
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -96,6 +100,8 @@ def pretrain(
       napari-dama pretrain --crops store -o job --recipe brain7/dama-base --set batch_size=256
 
       napari-dama pretrain --crops store -o job --queue --set device=cuda
+
+      napari-dama pretrain --crops store -o job --slurm --slurm-set partition=gpu time=8:00:00 --dry-run
 
       napari-dama pretrain -o job --resume
     """
@@ -117,6 +123,9 @@ def pretrain(
 
         return train(wanted, **options)
 
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
     apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
@@ -140,6 +149,9 @@ def finetune(
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -178,6 +190,9 @@ def finetune(
 
         return train(wanted, **options)
 
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
     apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
