@@ -18,6 +18,7 @@ from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
+from napari_dama.nets.share import rows_here
 from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.folder import RunFolder, opened
@@ -74,9 +75,11 @@ class PretrainTask:
 
     def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
         """Losses of one step's batch, or of a part of it."""
-        losses = self._losses(part_of(self._rows(step), part), VARIATION, generator)
+        rows = part_of(self._rows(step), part)
+        here = rows_here(len(rows), generator)
+        losses = self._losses(rows[here], VARIATION, generator)
         if part == WHOLE:
-            self.batches.expect(self._rows(step + 1))  # the device is still at work on this one
+            self.batches.expect(self._rows(step + 1)[here])  # the device is still at work on this one
         return losses
 
     def _rows(self, step: int) -> NDArray[np.int64]:
