@@ -6,8 +6,8 @@ The loss is the symmetric InfoNCE over the batch. The projection of patches is f
 Where several processes share a batch, keys are gathered from all of them, as in the authors' code, and batch norms see
 the whole batch.
 
-Departures from the paper: the views are this project's augmentations of cells (no colour jitter or blur); the momentum encoder moves after the optimiser's step, which is the same sequence of weights
-as before the next forward pass.
+Departures from the paper: the views are this project's augmentations of cells (no colour jitter or blur); the momentum
+encoder moves after the optimiser's step, which is the same sequence of weights as before the next forward pass.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float, first: int = 
     Parameters
     ----------
     queries, keys
-        (n, D) and (N, D); row i of the queries and row ``first + i`` of the keys come from the same crop. They are brought to
-        length 1 here.
+        (n, D) and (N, D); row i of the queries and row ``first + i`` of the keys come from the same crop. They are brought
+        to length 1 here.
     temperature
         Divides the cosine similarities.
     first

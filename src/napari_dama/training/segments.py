@@ -30,6 +30,7 @@ from napari_dama.training.guards import Finding, same_fields
 from napari_dama.training.heads import head_training
 from napari_dama.training.preview import outlines_picture
 from napari_dama.training.preview_files import save_preview
+from napari_dama.training.settings import WHERE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,7 +184,7 @@ class SegmentTask:
         encoder = getattr(part, "encoder", None)
         if settings.freeze_encoder and encoder is not None:
             encoder.requires_grad_(False)
-        facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})
+        facts = settings.model_dump(mode="json", exclude={"out", *WHERE})
         card.training = {
             **card.training,
             "segments": {
