@@ -12,7 +12,7 @@ from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from napari_dama.nets.method import Losses
 from napari_dama.nets.share import share_layers, share_of
@@ -132,8 +132,6 @@ class Devices(Crew):
         )
         self.fabric.launch()
         self.step: Any = self.fabric.setup_module(Step(task, team))
-        if self.sharded:
-            self.step.mark_forward_method("measured")
 
     def generator(self) -> torch.Generator:
         """Randomness that all processes seed alike."""
@@ -159,7 +157,7 @@ class Devices(Crew):
         """A validation by the first process, for which the others wait; by all where weights are in shards."""
         found: dict[str, float] = {}
         if self.sharded:
-            found = self.step.measured(kind)
+            found = self.step.module.measured(kind)
             for part in self.step.modules():
                 if isinstance(part, FSDPModule):
                     part.reshard()
@@ -206,4 +204,5 @@ def _sharded(step: nn.Module, mesh: DeviceMesh) -> nn.Module:
         if isinstance(part, Attention | Mlp):
             fully_shard(part, mesh=over)
     fully_shard(step, mesh=over)
+    register_fsdp_forward_method(step, "measured")
     return step

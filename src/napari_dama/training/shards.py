@@ -36,9 +36,19 @@ def like(value: Tensor, target: Tensor) -> Tensor:
 
 
 def make_plain(module: nn.Module) -> None:
-    """Give a module whole parameters in place of shards, in every process together."""
+    """Give a module whole parameters in place of shards, in every process together; it is sharded no more."""
+    from torch.distributed.fsdp import FSDPModule
+
     kind = _kind()
     for part in module.modules():
+        # torch's hooks would look for shards; networks here have none of their own
+        part._state_dict_pre_hooks.clear()
+        part._load_state_dict_pre_hooks.clear()
+        part._load_state_dict_post_hooks.clear()
+        if isinstance(part, FSDPModule):
+            part._forward_pre_hooks.clear()
+            part._forward_hooks.clear()
+            part.__class__ = type(part).__bases__[1]
         for name, value in list(part.named_parameters(recurse=False)):
             if isinstance(value, kind):
                 part._parameters[name] = nn.Parameter(value.full_tensor(), value.requires_grad)
