@@ -98,13 +98,13 @@ class _Summed(torch.autograd.Function):
     """Sum over processes. Each of them has a loss of its own that depends on the sum: their gradients add up, too."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         total = grad.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total
@@ -114,7 +114,7 @@ def summed(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Sum of ``x`` over all processes, with gradients; ``x`` itself where this one has the whole batch."""
     if share_of(generator) is None:
         return x
-    total: Tensor = _Summed.apply(x)  # type: ignore[no-untyped-call]
+    total: Tensor = _Summed.apply(x)
     return total
 
 
@@ -142,7 +142,7 @@ class SharedDropPath(DropPath):
         """Drop some rows of (N, ...), or (N * k, ...) where samples are cut into k windows."""
         share = share_of(self.of)
         if share is None or not self.training or self.drop_prob == 0:
-            kept: Tensor = super().forward(x)
+            kept: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return kept
         rows, whole = share.rows(len(x))
         keep = 1 - self.drop_prob

@@ -26,6 +26,8 @@ Part = tuple[int, int]
 """Which part of a batch, of how many; ``WHOLE`` is all of it."""
 WHOLE: Part = (0, 1)
 LossOfPart = Callable[[Part], Losses]
+Attempt = tuple[Callable[[], None], LossOfPart, Callable[["Tensor"], None]]
+"""How a step is tried, as `Accumulator.step` takes it: get ready, a part's losses, their gradients."""
 
 
 def part_of(rows: NDArray[np.int64], part: Part) -> NDArray[np.int64]:

@@ -86,9 +86,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     parameters = [each for group in optimiser.param_groups for each in group["params"]]
-    for index, own in state.items():
+    for place, own in state.items():
         for key, value in own.items():
-            own[key] = like(value, parameters[index])
+            own[key] = like(value, parameters[place])
     whole = optimiser.state_dict()
     whole["state"] = state
     optimiser.load_state_dict(whole)

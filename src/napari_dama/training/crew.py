@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_dama.nets.method import Losses
-    from napari_dama.training.accumulate import Accumulator, Part
+    from napari_dama.training.accumulate import Accumulator, Attempt, Part
     from napari_dama.training.loop import Task
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Crew:
         measure: Callable[[], dict[str, float]] = getattr(self.task, kind, self.task.validate)
         return measure()
 
-    def rehearse(self, batches: Accumulator, attempt: Callable[[], tuple[Callable[..., None], ...]]) -> None:
+    def rehearse(self, batches: Accumulator, attempt: Callable[[], Attempt]) -> None:
         """Find out together how much of a batch fits into memory; one process sees it as it goes."""
 
     def unite(self, module: nn.Module) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import ClusterEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from timm.layers.attention import Attention
@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 
 from napari_dama.nets.method import Losses
 from napari_dama.nets.share import share_layers, share_of
-from napari_dama.training.crew import Crew
+from napari_dama.training.crew import Crew, T
 from napari_dama.training.shards import make_plain, whole
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch.distributed.device_mesh import DeviceMesh
 
-    from napari_dama.training.accumulate import Accumulator, Part
+    from napari_dama.training.accumulate import Accumulator, Attempt, Part
     from napari_dama.training.loop import Task
     from napari_dama.training.place import Place
     from napari_dama.training.team import Team
@@ -115,7 +115,6 @@ class Devices(Crew):
         self.title, self.world, self.leads = team.title, team.world, team.leads
         self.sharded = strategy == "fsdp"
         self.pictures = team.leads and not self.sharded
-        self.told, self.agreed, self.lowest = team.told, team.agreed, team.lowest
         place = team.place
         share_layers(task.module, team.generator)
         plan: Any = (
@@ -145,6 +144,18 @@ class Devices(Crew):
         """Around the passes of a part of a step: gradients are exchanged after the last."""
         return self.fabric.no_backward_sync(self.step, enabled=part[0] < part[1] - 1)
 
+    def told(self, value: T) -> T:
+        """What the first process has as ``value``."""
+        return self.team.told(value)
+
+    def agreed(self, *flags: bool) -> tuple[bool, ...]:
+        """Each flag as any process raises it."""
+        return self.team.agreed(*flags)
+
+    def lowest(self, value: Tensor) -> Tensor:
+        """A whole number, the lowest of all processes."""
+        return self.team.lowest(value)
+
     def means(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scalars averaged over processes."""
         return self.team.means(values)
@@ -165,7 +176,7 @@ class Devices(Crew):
             found = super().measured(kind)
         return self.told(found)
 
-    def rehearse(self, batches: Accumulator, attempt: Callable[[], tuple[Callable[..., Any], ...]]) -> None:
+    def rehearse(self, batches: Accumulator, attempt: Callable[[], Attempt]) -> None:
         """Try a step without the others, and halve until it fits in every process: later nobody could wait for that.
 
         What the optimiser will keep is counted in. Weights in shards cannot be tried alone.
@@ -200,6 +211,8 @@ def _sharded(step: nn.Module, mesh: DeviceMesh) -> nn.Module:
     Not whole blocks: the encoder calls what is in them one by one.
     """
     over = mesh["data_parallel"]
+    for each in step.parameters():
+        each.data = each.data.contiguous()  # a kernel may lie in channels-last order, which cannot be sharded
     for part in list(step.modules()):
         if isinstance(part, Attention | Mlp):
             fully_shard(part, mesh=over)

@@ -20,7 +20,7 @@ from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
 from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
 from napari_dama.training import guards
-from napari_dama.training.accumulate import WHOLE, Accumulator, Part
+from napari_dama.training.accumulate import WHOLE, Accumulator, Attempt, Part
 from napari_dama.training.checkpoint import module_state, optimiser_tensors, take_up, unlogged
 from napari_dama.training.crew import Crew
 from napari_dama.training.optimiser import make_optimiser, rate_at
@@ -331,7 +331,7 @@ def _attempts(
     scaler: torch.amp.GradScaler,
     *,
     alone: bool = False,
-) -> tuple[Callable[[], None], Callable[[Part], Losses], Callable[[Tensor], None]]:
+) -> Attempt:
     """What an `Accumulator` does at a step, as often as memory makes it try: get ready, a part's losses, their gradients."""
     generator = crew.generator()
     passes = ExitStack()

@@ -182,7 +182,7 @@ def _slurm_place(wanted: int) -> Place | None:
         raise SettingsError(
             f"SLURM started {world} tasks, and the settings ask for {wanted} processes; --ntasks must be devices x nodes"
         )
-    from lightning_fabric.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
     slurm = SLURMEnvironment(auto_requeue=False)
     return Place(rank, world, local, world // nodes, node, nodes, slurm.main_address, slurm.main_port)

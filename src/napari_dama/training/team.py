@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from napari_dama.errors import DamaError, Interrupted, JobError
 from napari_dama.nets.share import SharedGenerator
@@ -59,7 +60,7 @@ class Team:
         self.control: Any = None  # a process group on the CPU for decisions
         self.failure: dict[str, Any] | None = None  # of another process
         self._server = self._connected(server=place.leads and not place.served)
-        self._words = distributed.PrefixStore(f"dama/{place.attempt}", self._server)
+        self._words = PrefixStore(f"dama/{place.attempt}", self._server)
         self._told = self._met = 0
         self._children: list[subprocess.Popen[bytes]] = []
         self._over = threading.Event()
@@ -69,7 +70,7 @@ class Team:
     def _connected(self, *, server: bool) -> Any:
         port = self.place.port if self.place.port or server else self._server.port
         try:
-            store = distributed.TCPStore(
+            store = TCPStore(
                 self.place.address,
                 port,
                 world_size=None,
@@ -142,7 +143,7 @@ class Team:
         backend = distributed.get_default_backend_for_device(self.device.type)
         distributed.init_process_group(
             backend,
-            store=distributed.PrefixStore("groups", self._words),
+            store=PrefixStore("groups", self._words),
             rank=self.place.rank,
             world_size=self.world,
             timeout=timedelta(seconds=COLLECTIVE_S),
@@ -216,7 +217,7 @@ class Team:
     def _look_around(self) -> None:
         """Give signs of life and look for failures, until this process is done."""
         try:
-            words = distributed.PrefixStore(f"dama/{self.place.attempt}", self._connected(server=False))
+            words = PrefixStore(f"dama/{self.place.attempt}", self._connected(server=False))
             seen: dict[int, tuple[bytes, float]] = {}
             beats = 0
             while not self._over.wait(LOOK_S):
