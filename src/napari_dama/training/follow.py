@@ -68,7 +68,9 @@ def _stop_when_asked() -> Callable[[], bool]:
     def note(number: int, frame: object) -> None:
         asked.set()
 
-    signal.signal(signal.SIGTERM, note)
+    for name in ("SIGTERM", "SIGUSR2"):  # the second is SLURM's, shortly before a time limit
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), note)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return asked.is_set
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # as torch documents it
 
 from napari_dama.errors import DamaError, Interrupted, JobError
 from napari_dama.nets.share import SharedGenerator
