@@ -5,8 +5,8 @@
 
 Ways take turns within a round, and the table has the medians over rounds. On a CPU all ways together get the same number of
 threads (``--threads``), so that several processes are not expected to be quicker: the table then shows what sharing costs.
-*exchange* is the time in which torch's DDP exchanges gradients and does not compute, as it logs it itself; *agree* is the time
-in which the first process waits for the others before a step.
+*exchange* is the time in which torch's DDP exchanges gradients and does not compute, as it logs it itself; *agree* is the
+time in which the first process waits for the others before a step.
 """
 
 from __future__ import annotations
