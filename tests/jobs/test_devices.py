@@ -27,6 +27,7 @@ def followers(pid: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(pid).children() if OTHER in " ".join(child.cmdline())]
 
 
+@pytest.mark.slow
 def test_two_processes_apart_from_the_terminal_are_stopped_killed_and_resumed(settings: Settings) -> None:
     view = start(settings(devices=2, max_steps=100_000))
     path = view.path
@@ -72,6 +73,7 @@ def test_two_processes_apart_from_the_terminal_are_stopped_killed_and_resumed(se
     assert read_metrics(path).step.tolist() == list(range(1, step + 4))
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_same_run(settings: Settings, tmp_path: Path) -> None:
     chosen = settings()
     pairs = [f"{key}={value}" for key, value in (TINY | {"max_steps": 3}).items() if key != "method"]

@@ -1,7 +1,8 @@
 """One of two processes that train together, with small networks: ``python pair.py JOBS.json``, told its rank.
 
 Each job is a dict: ``port``, ``kind``, ``settings``, and maybe ``resume``, ``stop_at`` (asked before that step by process
-1), ``spoil_at`` (process 1's loss is no number at that step), ``most`` (process 1 has memory for so many samples).
+1), ``spoil_at`` (process 1's loss is no number at that step), ``most`` (process 1 has memory for so many samples, from
+step ``late`` on).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def spoil(job: dict[str, Any], rank: int) -> None:
     def losses(self: PretrainTask, rows: Any, how: Any, generator: torch.Generator) -> Losses:
         nonlocal calls
         training = torch.is_grad_enabled()
-        if training and most is not None and len(rows) > most:
+        if training and most is not None and len(rows) > most and calls >= job.get("late", -1):
             raise torch.OutOfMemoryError("out of memory: this test has little")
         found = WHOLE_LOSS(self, rows, how, generator)
         calls += training

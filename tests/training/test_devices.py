@@ -140,6 +140,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, store_path: Path) -> Pairs:
     made.add("stopped in shards", {"strategy": "fsdp"}, stop_at=2)
     made.add("stopped in shards", {"strategy": "fsdp"}, resume=True)
     made.add("little memory", {}, most=2)
+    made.add("memory gone later", {"checkpoint_seconds": 1e-9}, most=2, late=3)
+    made.add("memory gone later", {"checkpoint_seconds": 1e-9}, resume=True)
     made.add("spoilt", {}, spoil_at=2)
     made.add("too small", {"method": "moco", "batch_size": 3})
     return made
@@ -192,6 +194,19 @@ def test_memory_is_shared_out_together(trained: Pairs, monkeypatch: pytest.Monke
     monkeypatch.setattr(PretrainTask, "_losses", WHOLE_LOSS)
     spoil({"most": 4}, 1)
     same_losses(trained.alone("little memory", {}), out)
+
+
+def test_memory_that_is_gone_later_ends_both_and_a_resumed_run_takes_smaller_parts(trained: Pairs) -> None:
+    out = trained.out("memory gone later")
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    (failed,) = (event["why"] for event in events if event["kind"] == "failed")
+    assert failed.startswith(
+        "process 1 of 2 (counted from 0) ended: memory ran out (out of memory: this test"
+    )
+    assert failed.endswith("Resume the job: it goes on in 2 parts")
+    assert json.loads((out / "last" / "state.json").read_text())["parts"] == 2
+    assert [row["step"] for row in metrics(out)] == [1, 2, 3, 4, 5]
+    assert Path(f"{out}.0").read_text() == Path(f"{out}.1").read_text() == "done"
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_both(trained: Pairs) -> None:

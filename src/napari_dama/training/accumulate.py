@@ -42,6 +42,17 @@ def part_slice(batch: int, part: Part) -> slice:
     return slice(batch * index // parts, batch * (index + 1) // parts)
 
 
+class MemoryRanOut(DamaError):
+    """Memory ran out in one of several processes, which the others cannot wait for; ``parts`` would be enough."""
+
+    def __init__(self, reason: str, parts: int) -> None:
+        super().__init__(
+            f"memory ran out ({reason}), although the first step fitted; the last checkpoint is kept. Resume the job: it "
+            f"goes on in {parts} parts"
+        )
+        self.parts = parts
+
+
 class Accumulator:
     """Losses and gradients of a step, in as many parts as memory asks for.
 
@@ -101,7 +112,8 @@ class Accumulator:
                     raise
                 reason = str(error).splitlines()[0] if str(error) else "out of memory"
                 if self.world > 1:  # the others are in the middle of this step
-                    raise DamaError(f"memory ran out ({reason}), although the first step fitted") from error
+                    self._require(2 * self.parts, reason)
+                    raise MemoryRanOut(reason, 2 * self.parts) from error
             self._halve(reason)
 
     def fit(
@@ -133,12 +145,16 @@ class Accumulator:
                 return
             self._halve(reason or "in another process")
 
-    def _halve(self, reason: str) -> None:
-        if self.batch // (2 * self.parts * self.world) < self.least:
+    def _require(self, parts: int, reason: str) -> None:
+        """Refuse more parts than there are samples for."""
+        if self.batch // (parts * self.world) < self.least:
             raise DamaError(
                 f"not even {max(1, self.batch // (self.parts * self.world))} of a batch of {self.batch} fit into memory "
                 f"({reason}); take a smaller size, image_px or tile_px"
             )
+
+    def _halve(self, reason: str) -> None:
+        self._require(2 * self.parts, reason)
         self.parts *= 2
         gc.collect()  # the failed attempt's graph
         if torch.cuda.is_available():

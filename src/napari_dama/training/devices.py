@@ -8,12 +8,11 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from timm.layers.attention import Attention
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from napari_dama.errors import SettingsError
 from napari_dama.nets.method import Losses
 from napari_dama.nets.share import share_layers, share_of
 from napari_dama.training.crew import Crew, T
@@ -118,7 +117,7 @@ class Devices(Crew):
         place = team.place
         share_layers(task.module, team.generator)
         plan: Any = (
-            ModelParallelStrategy(_sharded, data_parallel_size=place.world, tensor_parallel_size=1)
+            _in_shards(place.world)
             if self.sharded
             else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
         )
@@ -170,7 +169,7 @@ class Devices(Crew):
         if self.sharded:
             found = self.step.module.measured(kind)
             for part in self.step.modules():
-                if isinstance(part, FSDPModule):
+                if hasattr(part, "reshard"):  # the outermost ones wait for a backward pass otherwise
                     part.reshard()
         elif self.leads:
             found = super().measured(kind)
@@ -205,11 +204,23 @@ class Devices(Crew):
             make_plain(module)
 
 
+def _in_shards(world: int) -> Any:
+    """Fabric's strategy for weights in shards."""
+    try:
+        from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+        from torch.distributed.fsdp import fully_shard  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(f"strategy=fsdp needs torch 2.6 or newer, this is {torch.__version__}") from error
+    return ModelParallelStrategy(_sharded, data_parallel_size=world, tensor_parallel_size=1)
+
+
 def _sharded(step: nn.Module, mesh: DeviceMesh) -> nn.Module:
     """Shard attention and MLPs each by themselves (they hold nearly all weights), and the rest together.
 
     Not whole blocks: the encoder calls what is in them one by one.
     """
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     over = mesh["data_parallel"]
     for each in step.parameters():
         each.data = each.data.contiguous()  # a kernel may lie in channels-last order, which cannot be sharded

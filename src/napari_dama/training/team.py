@@ -21,6 +21,8 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from napari_dama.errors import DamaError, Interrupted, JobError
 from napari_dama.nets.share import SharedGenerator
+from napari_dama.training.accumulate import MemoryRanOut
+from napari_dama.training.files import read_json, write_json
 from napari_dama.training.launch import end_followers, start_followers
 
 if TYPE_CHECKING:
@@ -139,10 +141,8 @@ class Team:
     def connect(self) -> None:
         """Form the process groups, when every process has built its network."""
         self.meet()
-        # looked up, not named twice: gloo for the CPU, nccl for GPUs
-        backend = distributed.get_default_backend_for_device(self.device.type)
         distributed.init_process_group(
-            backend,
+            "nccl" if self.device.type == "cuda" else "gloo",
             store=PrefixStore("groups", self._words),
             rank=self.place.rank,
             world_size=self.world,
@@ -183,9 +183,21 @@ class Team:
     def fail(self, error: BaseException) -> None:
         """Tell the others that this process cannot go on, unless one of them has failed before."""
         text = str(error) if isinstance(error, DamaError) else f"{type(error).__name__}: {error}"
-        word = json.dumps({"rank": self.place.rank, "text": " ".join(text.split())})
+        failure = {"rank": self.place.rank, "text": " ".join(text.split()).removesuffix(".")}
+        if isinstance(error, MemoryRanOut):
+            failure["parts"] = error.parts
+            self._remember_parts(error.parts)
         with suppress(RuntimeError):
-            self._words.compare_set("failed", "", word)
+            self._words.compare_set("failed", "", json.dumps(failure))
+
+    def _remember_parts(self, parts: int) -> None:
+        """Let a resumed run begin with so many parts of a batch; without a checkpoint it finds out anew."""
+        if self._run is None:
+            return
+        file = self._run.path / "last" / "state.json"
+        facts = read_json(file)
+        if facts and facts.get("parts", 1) < parts:
+            write_json(file, {**facts, "parts": parts})
 
     def explained(self, error: BaseException) -> BaseException:
         """The error, or what is behind it where it only says that another process is gone."""
@@ -209,10 +221,9 @@ class Team:
         del self._words, self._server
 
     def _sentence(self, failure: Mapping[str, Any]) -> str:
-        return (
-            f"process {failure['rank']} of {self.world} (counted from 0) ended: {failure['text']}. The last checkpoint is "
-            "kept; resume the job"
-        )
+        text = f"process {failure['rank']} of {self.world} (counted from 0) ended: {failure['text']}"
+        kept = "The last checkpoint is kept; resume the job"
+        return text if "checkpoint is kept" in text else f"{text}. {kept}"
 
     def _look_around(self) -> None:
         """Give signs of life and look for failures, until this process is done."""
@@ -261,6 +272,8 @@ class Team:
         """Let this process end: by itself, as it notices, or else without further ado."""
         self.failure = failure
         if self.leads and self._run is not None:
+            if isinstance(failure.get("parts"), int):
+                self._remember_parts(failure["parts"])
             self._run.failed(self._sentence(failure))
         if self._over.wait(GRACE_S):
             return
