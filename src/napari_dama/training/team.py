@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -64,6 +65,7 @@ class Team:
         self._server = self._connected(server=place.leads and not place.served)
         self._words = PrefixStore(f"dama/{place.attempt}", self._server)
         self._told = self._met = 0
+        self._broken = False
         self._children: list[subprocess.Popen[bytes]] = []
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._look_around, name="team", daemon=True)
@@ -79,6 +81,7 @@ class Team:
                 is_master=server,
                 timeout=timedelta(seconds=JOIN_S),
                 wait_for_workers=False,
+                use_libuv=sys.platform != "win32",  # torch for Windows is built without it
             )
         except (RuntimeError, TimeoutError) as error:
             raise JobError(
@@ -182,6 +185,7 @@ class Team:
 
     def fail(self, error: BaseException) -> None:
         """Tell the others that this process cannot go on, unless one of them has failed before."""
+        self._broken = True
         text = str(error) if isinstance(error, DamaError) else f"{type(error).__name__}: {error}"
         failure = {"rank": self.place.rank, "text": " ".join(text.split()).removesuffix(".")}
         if isinstance(error, MemoryRanOut):
@@ -215,10 +219,18 @@ class Team:
             self._watch.join()
         if distributed.is_initialized():
             with suppress(RuntimeError):
-                distributed.destroy_process_group()
+                self._part()
         end_followers(self._children, wait_s=GRACE_S)
         self._children = []
         del self._words, self._server
+
+    def _part(self) -> None:
+        """Leave the process groups; nccl would wait there for those that are gone."""
+        abort = getattr(distributed.distributed_c10d, "_abort_process_group", None)
+        if self._broken and self.device.type == "cuda" and abort is not None:
+            abort()
+        else:
+            distributed.destroy_process_group()
 
     def _sentence(self, failure: Mapping[str, Any]) -> str:
         text = f"process {failure['rank']} of {self.world} (counted from 0) ended: {failure['text']}"
@@ -280,9 +292,9 @@ class Team:
         if not self.leads:
             os._exit(1)
         if self.device.type == "cuda":  # nccl waits for those that are gone
-            abort = getattr(distributed.distributed_c10d, "_abort_process_group", None)
-            if abort is not None:
-                abort()
+            self._broken = True
+            with suppress(RuntimeError):
+                self._part()
 
 
 @contextmanager
@@ -291,7 +303,6 @@ def team_for(place: Place | None, device: torch.device) -> Iterator[Team | None]
     if place is None:
         yield None
         return
-    threads = torch.get_num_threads()
     team = Team(place, device)
     try:
         yield team
@@ -302,8 +313,6 @@ def team_for(place: Place | None, device: torch.device) -> Iterator[Team | None]
         raise
     finally:
         team.close()
-        if device.type == "cpu":
-            torch.set_num_threads(threads)
 
 
 @contextmanager
