@@ -121,7 +121,7 @@ def main() -> None:
     report.facts["device"] = f"{kind}, batch {options.batch_size} in all"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slides = [open_slide(file) for file in write_simulated(folder / "tissue", n=2, size=1024, seed=1)]
+        slides = [open_slide(file) for file in write_simulated(folder / "tissue", n=2, size=512, seed=1)]
         store = crop_slides(
             [(slide, match(slide.markers, BRAIN7)) for slide in slides],
             folder / "store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,7 +120,7 @@ class Devices(Crew):
         plan: Any = (
             _in_shards(place.world)
             if self.sharded
-            else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+            else DDPStrategy(gradient_as_bucket_view=True, **_own_buffers())
         )
         self.fabric = Fabric(
             accelerator="cuda" if team.device.type == "cuda" else "cpu",
@@ -202,6 +203,12 @@ class Devices(Crew):
         """Let the module be whole again."""
         if self.sharded:
             make_plain(module)
+
+
+def _own_buffers() -> dict[str, bool]:
+    """Buffers are alike in all processes by themselves; torch changed the word for not sending them around."""
+    words = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in words else "broadcast_buffers": False}
 
 
 def _in_shards(world: int) -> Any:
