@@ -34,7 +34,7 @@ class RunBox(QWidget):
     def __init__(self, state: TrainState, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.state = state
-        self.box = narrow(QComboBox(), tooltips.RUN)
+        self.box = narrow(QComboBox(), tooltips.RUN_WHERE)
         for choice in RUNS:
             self.box.addItem(choice.title, choice.key)
         self.button = QPushButton("...")

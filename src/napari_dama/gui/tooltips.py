@@ -90,7 +90,7 @@ EXPORT_WHOLE = "The same of everything that was analysed, made smaller where it 
 EXPORT_COPY = "Put a methods paragraph with versions, model, settings and references on the clipboard."
 EXPORT_CANCEL = "Stop writing. Nothing is left half-written."
 EXPORT_FOLDER = "Show what was written in the file manager."
-RUN = "Where and when the run runs. Wherever it is, it appears in the list below."
+RUN_WHERE = "Where and when the run runs. Wherever it is, it appears in the list below."
 RUN_NOW = "Start at once, in a process of its own on this computer."
 RUN_CLUSTER = (
     "Send the run to a SLURM cluster. The job's folder must lie on storage that the cluster sees as well."

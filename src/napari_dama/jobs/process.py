@@ -20,6 +20,7 @@ from napari_dama.predict.device import DEVICES
 from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
+from napari_dama.training.place import find_place
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def launch(
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     if settings.device.partition(":")[0] not in DEVICES:
         raise SettingsError(f"device must be one of {', '.join(DEVICES)}, got {settings.device!r}")
+    find_place(settings)  # several devices: what does not fit shows now
     settings = with_whole_paths(settings)
     status = read_status(settings.out)
     if status.get("slurm") and (view := read_job(settings.out)).going:

@@ -25,6 +25,7 @@ from napari_dama.jobs.tickets import Place
 from napari_dama.training.files import write_json
 from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.identity import ProcessId
+from napari_dama.training.place import is_follower
 from napari_dama.training.settings import PretrainSettings
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.disable(logging.ERROR)
     stop, again = _stop_when_asked()
     path: Path = options.job
+    if is_follower():  # torchrun or SLURM runs this several times
+        from napari_dama.training.follow import main as follow
+
+        return follow([str(path)])
     try:
         settings = read_settings(path)
         with RunFolder.begin(settings, resume=True, overwrite=False, wait_s=30, keep_stop=True) as run:
@@ -80,7 +85,7 @@ def _work(
     place: Place | None = None
     try:
         run.status(state="waiting" if options.queue else "starting", **so_far)
-        place = Place(run.path, _resolved(settings.device), priority=options.priority, since=options.since)
+        place = Place(run.path, _resolved(settings), priority=options.priority, since=options.since)
         if _wait(run, place, so_far, stop, wait=options.queue):
             run.status(state="starting", device=place.ticket.device, **so_far)
             _train(run, settings, stop)
@@ -137,13 +142,14 @@ def _train(run: RunFolder, settings: RunSettings, stop: Callable[[], bool]) -> N
         finetune(settings, folder=run, stop=stop)
 
 
-def _resolved(device: str) -> str:
-    """The device behind ``auto``, for which torch must be asked."""
-    if device != "auto":
-        return device
-    from napari_dama.predict.device import pick_device
+def _resolved(settings: RunSettings) -> str:
+    """The device behind ``auto``, for which torch must be asked; several GPUs stand against every device."""
+    device = settings.device
+    if device == "auto":
+        from napari_dama.predict.device import pick_device
 
-    return pick_device(device)
+        device = pick_device(device)
+    return "auto" if settings.devices > 1 and device != "cpu" else device
 
 
 def _leave_word(path: Path, why: str) -> None:

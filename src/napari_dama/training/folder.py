@@ -332,6 +332,7 @@ def _holds_something(path: Path) -> bool:
 
 def _same_settings(old: RunSettings, asked: RunSettings) -> None:
     free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
+    free |= {"devices", "nodes", "strategy"}  # the batch and its losses are the same
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)
         if name not in free and _whole(before) != _whole(now):
