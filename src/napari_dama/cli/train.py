@@ -121,6 +121,7 @@ def pretrain(
       napari-dama pretrain --crops store -o job --queue --set device=cuda
 
       napari-dama pretrain --crops store -o job --slurm --slurm-set partition=gpu time=8:00:00 --dry-run
+
       napari-dama pretrain --crops store -o job --devices 4 --detach
 
       napari-dama pretrain -o job --resume
