@@ -88,6 +88,13 @@ def timed(settings: PretrainSettings) -> tuple[float, float | None, float]:
     return step, exchange, wait
 
 
+def simulated(folder: Path, cells: int) -> Path:
+    """A store of crops of simulated tissue."""
+    slides = [open_slide(file) for file in write_simulated(folder / "tissue", n=2, size=512, seed=1)]
+    pairs = [(slide, match(slide.markers, BRAIN7)) for slide in slides]
+    return crop_slides(pairs, folder / "store", max_cells=cells).path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -101,6 +108,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="of each run, the first ones not counted")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=600)
+    parser.add_argument("--store", type=Path, help="crops to use; simulated ones by default")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     kind = torch.device(pick_device(options.device)).type
@@ -121,15 +129,11 @@ def main() -> None:
     report.facts["device"] = f"{kind}, batch {options.batch_size} in all"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slides = [open_slide(file) for file in write_simulated(folder / "tissue", n=2, size=512, seed=1)]
-        store = crop_slides(
-            [(slide, match(slide.markers, BRAIN7)) for slide in slides],
-            folder / "store",
-            max_cells=options.cells,
-        )
+        path = options.store or simulated(folder, options.cells)
+        report.facts["crops"] = str(path) if options.store else f"{options.cells} simulated"
         for size in options.sizes:
             for method in options.methods:
-                compare(report, folder, store.path, method, size, kind, options)
+                compare(report, folder, path, method, size, kind, options)
     report.finish(options.json)
 
 

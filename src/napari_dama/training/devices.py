@@ -205,7 +205,7 @@ class Devices(Crew):
             make_plain(module)
 
 
-def _own_buffers() -> dict[str, bool]:
+def _own_buffers() -> dict[str, Any]:
     """Buffers are alike in all processes by themselves; torch changed the word for not sending them around."""
     words = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in words else "broadcast_buffers": False}
