@@ -95,12 +95,12 @@ class ResultSource:
         """Short name of the slide."""
         return str(self._slide.get("name") or self.folder.name)
 
-    @property
+    @cached_property
     def markers(self) -> list[str]:
         """Markers whose mean intensity the table holds, in the slide's order."""
         return [str(column)[5:] for column in self.cells.columns if str(column).startswith("mean_")]
 
-    @property
+    @cached_property
     def types(self) -> list[str]:
         """Cell types: those of the model in its order, then others that the table has; empty without types."""
         if "type" not in self.cells:
@@ -109,7 +109,7 @@ class ResultSource:
         found = sorted(set(self.cells["type"]) - {""} - set(known))
         return known + found
 
-    @property
+    @cached_property
     def colours(self) -> dict[str, str]:
         """A colour ``#rrggbb`` per type: the model's, else one that no other type has."""
         model = self.run.get("model", {})
