@@ -131,10 +131,10 @@ def journal_path(slide: str | Path, result: str | Path | None = None) -> Path:
 
     The result's folder is taken where the slide is gone, or its folder cannot be written and has no journal.
     """
-    slide = Path(slide) if str(slide) else None
-    name = (stem_of(slide) if slide is not None else Path(result or "cells").name) + ENDING
-    if slide is not None and slide.exists():
-        beside = slide.absolute().parent / name
+    file = Path(slide) if str(slide) else None
+    name = (stem_of(file) if file is not None else Path(result or "cells").name) + ENDING
+    if file is not None and file.exists():
+        beside = file.absolute().parent / name
         if result is None or os.access(beside if beside.exists() else beside.parent, os.W_OK):
             return beside
     return (Path(result) if result is not None else Path()) / name
@@ -205,7 +205,7 @@ def _take(section: Section, record: dict[str, Any]) -> bool:
     kind, n = record.get("record"), record.get("n")
     if not is_int(n, 1, 2**53):
         return False
-    number = int(n)
+    number = int(record["n"])
     if kind in ("undo", "redo"):
         at = next(
             (i for i in reversed(range(len(section.edits))) if section.edits[i].n == record.get("of")), None

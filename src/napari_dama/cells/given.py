@@ -202,8 +202,8 @@ def given_cells(source: LabelInput, shape_yx: tuple[int, int]) -> pd.DataFrame:
     Parameters
     ----------
     source
-        A CSV with ``label, y, x`` (and ``type``), a journal of corrections (``.dama-corrections.jsonl``, of which the reviewed
-        cells with a type are taken), or what :func:`open_labels` takes.
+        A CSV with ``label, y, x`` (and ``type``), a journal of corrections (``.dama-corrections.jsonl``, of which the
+        reviewed cells with a type are taken), or what :func:`open_labels` takes.
     shape_yx
         Of the slide.
 

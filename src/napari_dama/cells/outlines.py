@@ -29,8 +29,8 @@ def changes_between(before: NDArray[np.uint32], after: NDArray[np.uint32]) -> li
     Returns
     -------
     list of dict
-        For each pair of labels that pixels went from and to: ``before``, ``after``, ``size`` ``[h, w]`` and ``counts``, COCO's
-        packed run lengths of these pixels (`napari_dama.cells.rle`).
+        For each pair of labels that pixels went from and to: ``before``, ``after``, ``size`` ``[h, w]`` and ``counts``,
+        COCO's packed run lengths of these pixels (`napari_dama.cells.rle`).
     """
     height, width = before.shape
     places = np.flatnonzero((before != after).ravel(order="F"))
