@@ -89,7 +89,7 @@ def test_stopped_work_leaves_what_was_there(result: Path, network: Model) -> Non
 def test_vectors_that_do_not_belong_are_refused(result: Path, network: Model, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no embeddings"):
         read_embeddings(result)
-    labels, vectors = embed_cells(result, model=network)
+    labels = embed_cells(result, model=network).labels
     assert is_current(result, labels[::-1]) and not is_current(result, labels[1:])
     np.save(result / EMBEDDINGS_LABELS, labels[1:])
     with pytest.raises(OutputError, match="do not fit"):
@@ -104,7 +104,7 @@ def test_a_lost_slide_and_a_foreign_one_are_named(result: Path, network: Model, 
     moved = Path(run["slide"]["path"])
     run["slide"]["path"] = str(tmp_path / "gone.ome.tif")
     (result / "run.json").write_text(json.dumps(run))
-    with pytest.raises(SettingsError, match="not at .*gone"):
+    with pytest.raises(SettingsError, match=r"not at .*gone"):
         embed_cells(result, model=network)
     assert len(embed_cells(result, slide=moved, model=network).labels) == len(
         ResultFolder.open(result).cells()

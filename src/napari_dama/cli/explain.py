@@ -40,7 +40,8 @@ def embed(
 
       napari-dama embed tissue_result --slide moved/tissue.ome.tif --overwrite
     """
-    from napari_dama.predict.embeddings import EMBEDDINGS, embed_cells, has_embeddings
+    from napari_dama.predict.embeddings import embed_cells, has_embeddings
+    from napari_dama.predict.record import EMBEDDINGS
 
     if has_embeddings(result) and not overwrite:
         raise OutputError(f"{result} has embeddings already; --overwrite computes them anew")

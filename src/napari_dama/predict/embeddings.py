@@ -1,4 +1,4 @@
-"""What the network makes of every cell of a result, as vectors beside the table: for plots, for *more like this*, for export.
+"""What the network makes of every cell of a result, as vectors beside the table: for plots, *more like this*, export.
 
 The vectors are the pooled tokens that the types rest on (`Model.embed`). They lie in the result's folder as two plain
 ``.npy`` files, ``embeddings.npy`` (N, D) float16 and ``embeddings_labels.npy`` (N,), and ``run.json`` says under

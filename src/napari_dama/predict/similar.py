@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Neighbours:
     """Finds the cells nearest to a cell by the cosine of the angle between their vectors.
 
-    The mean over all cells is taken off first: what every cell of a slide shares would otherwise make all of them look alike.
+    The mean over all cells is taken off first: what all cells of a slide share would otherwise make them look alike.
 
     Parameters
     ----------
