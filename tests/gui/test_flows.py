@@ -147,7 +147,7 @@ def test_a_click_in_the_canvas_selects_and_a_drag_does_not(dock: Any) -> None:
         position = (1.0, 1.0)
 
     clicked: list[Any] = []
-    dock.results.select_at = clicked.append
+    dock.results.select_at = lambda place, more: clicked.append(place)
     dock.results.layer = dock.viewer.add_labels(np.ones((4, 4), int))
     event = Event()
     click = dock.results._on_mouse(dock.viewer, event)

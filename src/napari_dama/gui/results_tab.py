@@ -15,6 +15,7 @@ from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_table import cell_facts, feature_table, type_rows
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
+from napari_dama.gui.recolour import Later, recolour_types, sync_features
 from napari_dama.gui.result_layers import (
     OpenResult,
     add_result,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import napari
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
     from napari_dama.gui.session import Session
@@ -60,6 +63,7 @@ class ResultsTab(Tab):
         self.live: Any = None
         self.work: Work | None = None
         self._refreshed = 0.0
+        self.later = Later(self._on_later, self)
         self._build()
         self.state.events.path.connect(self.load)
         self.state.events.hidden.connect(self._recolour)
@@ -67,8 +71,8 @@ class ResultsTab(Tab):
         self.state.events.selected.connect(self._on_selected)
         self.cells.selection_changed.connect(self._on_selection)
         self.cells.types_changed.connect(self._on_types)
-        self.cells.rows_changed.connect(self._on_types)
-        self.cells.classes_changed.connect(self._on_types)
+        self.cells.rows_changed.connect(self._on_rows)
+        self.cells.classes_changed.connect(self._on_rows)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -222,13 +226,15 @@ class ResultsTab(Tab):
             dragged = True
             yield
         if not dragged and self.layer is not None and self.layer.visible and self.layer.mode == "pan_zoom":
-            self.select_at(tuple(event.position))
+            self.select_at(tuple(event.position), more="Control" in getattr(event, "modifiers", ()))
 
-    def select_at(self, position: tuple[float, ...]) -> None:
-        """Select the cell at a position in world coordinates, if there is one."""
+    def select_at(self, position: tuple[float, ...], *, more: bool = False) -> None:
+        """Select the cell at a position in world coordinates, if there is one; with ``more`` beside those selected."""
         label = label_at(self.layer, position)
         if label and self.result is not None:
-            self.cells.select([label])
+            others = [int(other) for other in self.cells.selected if other != label] if more else []
+            again = more and label in self.cells.selected
+            self.cells.select(others if again else [*others, label])
 
     def _on_selected(self) -> None:
         wanted = self.state.selected
@@ -243,8 +249,23 @@ class ResultsTab(Tab):
         if self.layer is not None and self.result is not None and self.state.selected:
             mark_cell(self.viewer, self.layer, self.result, self.cells, self.state.selected)
 
-    def _on_types(self) -> None:
-        """Colours, legend and table follow what was corrected."""
+    def _on_types(self, labels: NDArray[np.int64]) -> None:
+        """Colours follow at once what was corrected, in place; legend and table a moment later."""
+        if self.layer is None:
+            return
+        if self.state.colour_by == "type" and not recolour_types(self.layer, self.cells, labels):
+            self._recolour()
+        self.later.name(labels)
+
+    def _on_later(self, labels: NDArray[np.int64]) -> None:
+        if self.layer is None:
+            return
+        sync_features(self.layer, self.cells, labels)
+        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes), hidden=self.state.hidden)
+        self._sync()
+
+    def _on_rows(self) -> None:
+        """Colours, legend and table follow cells and classes that were changed."""
         if self.layer is None:
             return
         self.layer.features = feature_table(self.cells.frame)
@@ -286,5 +307,6 @@ class ResultsTab(Tab):
         self.state.events.selected.disconnect(self._on_selected)
         self.cells.selection_changed.disconnect(self._on_selection)
         self.cells.types_changed.disconnect(self._on_types)
-        self.cells.rows_changed.disconnect(self._on_types)
-        self.cells.classes_changed.disconnect(self._on_types)
+        self.cells.rows_changed.disconnect(self._on_rows)
+        self.cells.classes_changed.disconnect(self._on_rows)
+        self.later.forget()
