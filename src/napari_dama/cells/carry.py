@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 DEFAULT_RADIUS_PX = 10.0
 
@@ -47,5 +43,5 @@ def carry(corrected: pd.DataFrame, cells: pd.DataFrame, pixel_um: float) -> pd.D
     own = cells.iloc[row[chosen]]
     for column in ("label", "y", "x"):
         fitting[column] = own[column].to_numpy()
-    fitting.reset_index(drop=True, inplace=True)
+    fitting.index = pd.RangeIndex(len(fitting))
     return fitting

@@ -88,6 +88,8 @@ class Annotator:
     -------
     changed()
         Something was done or undone, or another result is open.
+    edited(labels)
+        Cells (n,) int64 were given types, confirmed, or let go again.
     saved_changed()
         Something was saved, or could not be; may come from another thread.
     outline_asked(record, back)
@@ -95,6 +97,7 @@ class Annotator:
     """
 
     changed = Signal()
+    edited = Signal(object)
     saved_changed = Signal()
     outline_asked = Signal(object, bool)
 
@@ -243,6 +246,7 @@ class Annotator:
         self.cells.set_types(wanted, types)
         self._record(type_record(self._number(), before, types, who))
         self._reviewed.update(wanted.tolist())
+        self.edited.emit(wanted)
         self.changed.emit()
 
     def confirm(self, labels: ArrayLike) -> None:
@@ -409,6 +413,7 @@ class Annotator:
         self.cells.set_types(labels[there], names[there].tolist())
         for label, was in zip(labels[there].tolist(), np.array(reviewed)[there], strict=True):
             (self._reviewed.add if was else self._reviewed.discard)(label)
+        self.edited.emit(labels[there])
 
     # -- the journal -------------------------------------------------------------------------------------------
 

@@ -95,7 +95,8 @@ def cells_in(cells: CellsModel, low: NDArray[np.float64], high: NDArray[np.float
     """Return the labels (n,) of the cells whose centre lies between two corners (y, x), px of level 0."""
     y, x = cells.table["y"].to_numpy(float), cells.table["x"].to_numpy(float)
     inside = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[1])
-    return cells.labels[inside]
+    found: NDArray[np.int64] = cells.labels[inside]
+    return found
 
 
 def band_of(viewer: Any) -> Any:

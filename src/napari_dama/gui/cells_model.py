@@ -139,8 +139,8 @@ class CellsModel:
 
     def counts(self) -> dict[str, int]:
         """Cells of each class in the classes' order, then of those without type."""
-        names, counts = np.unique(self._types.astype(str), return_counts=True)
-        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        codes, names = pd.factorize(self._types)
+        found = {str(n): int(k) for n, k in zip(names, np.bincount(codes, minlength=len(names)), strict=True)}
         return {
             name: found.get(name, 0)
             for name in [*self._classes, UNTYPED]

@@ -1,4 +1,4 @@
-"""The dock widget *DAMA*: which slide and model, five tabs, and the message area."""
+"""The dock widget *DAMA*: which slide and model, the tabs, and the message area."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_tab import AnalyseTab
+from napari_dama.gui.annotate_tab import AnnotateTab
 from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.layers import foreign_file, slides_in
@@ -73,6 +74,7 @@ class DamaDock(QWidget):
         self.channels = ChannelsTab(self.viewer, self.session)
         self.analyse = AnalyseTab(self.viewer, self.session)
         self.results = ResultsTab(self.viewer, self.session)
+        self.annotate = AnnotateTab(self.viewer, self.session, self.results)
         self.explain = ExplainTab(self.viewer, self.session)
         self.train = TrainTab(self.viewer, self.session)
         self.tabs = QTabWidget()
@@ -99,6 +101,7 @@ class DamaDock(QWidget):
             "Channels": self.channels,
             "Analyse": self.analyse,
             "Results": self.results,
+            "Annotate": self.annotate,
             "Explain": self.explain,
             "Train": self.train,
         }

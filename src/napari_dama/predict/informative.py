@@ -36,6 +36,7 @@ WEIGHTS: Final[dict[str, float]] = {
 """What each part of the score counts for."""
 UNTYPED: Final = "cell"
 _BLOCK: Final = 4096
+_FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class InformativeQueue:
     types
         Types (n,) that count now; ``cell`` for none.
     vectors
-        What the network makes of each cell (n, D), rows of NaN where it is not known; without it the markers' means stand for a
-        cell's looks.
+        What the network makes of each cell (n, D), rows of NaN where it is not known; without it the markers' means stand
+        for a cell's looks.
     names
         Names that classes have now, where they differ from those in ``p_<TYPE>``.
     reviewed
@@ -126,8 +127,8 @@ class InformativeQueue:
         self._row = {int(label): row for row, label in enumerate(self.labels)}
         self._scale = self._typical_distance(np.random.default_rng(seed))
         self._away: list[int] = []
-        for label in reviewed:
-            self.answer(int(label))
+        known = [int(label) for label in reviewed if int(label) in self._row]
+        self.answer_all({label: str(self.types[self._row[label]]) for label in known})
 
     def __len__(self) -> int:
         """Count the cells that nobody has looked at."""
@@ -148,6 +149,20 @@ class InformativeQueue:
         total[self._away] = -np.inf
         row = int(np.argmax(total))
         return Suggestion(int(self.labels[row]), float(total[row]), self._reason(row, parts))
+
+    def answer_all(self, answers: Mapping[int, str]) -> None:
+        """Take note of many answers at once: of more than a few, only some draw like cells up."""
+        known = [(label, kind) for label, kind in answers.items() if label in self._row]
+        few = (
+            known
+            if len(known) <= _FEW
+            else [known[i] for i in np.linspace(0, len(known) - 1, _FEW, dtype=int)]
+        )
+        for label, kind in few:
+            self.answer(label, kind)
+        rows = [self._row[label] for label, _ in known]
+        self._open[rows] = False
+        self.types[rows] = [kind for _, kind in known]
 
     def skip(self, label: int) -> None:
         """Pass a cell over for now."""
@@ -281,7 +296,7 @@ _FIRST: Final = "Nothing was looked at yet; this is as good a start as any."
 
 
 def looks_of(cells: pd.DataFrame, vectors: NDArray[np.floating[Any]] | None) -> NDArray[np.float32]:
-    """Return each cell's looks as a short vector (n, d): principal parts of the network's, else of the markers' log means."""
+    """Return each cell's looks as a short vector (n, d): principal parts of the network's, else the markers' log means."""
     if vectors is not None:
         values = np.asarray(vectors, dtype=np.float32)
     else:
@@ -293,7 +308,7 @@ def looks_of(cells: pd.DataFrame, vectors: NDArray[np.floating[Any]] | None) -> 
         )
     if not values.shape[1] or not len(values):
         return np.zeros((len(cells), 0), np.float32)
-    known = np.isfinite(values).all(axis=1)
+    known: Any = np.isfinite(values).all(axis=1)
     if known.sum() < 2:
         return np.zeros((len(cells), 0), np.float32)
     values = np.where(known[:, None], values, values[known].mean(axis=0))
