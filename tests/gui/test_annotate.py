@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
 from tests.gui.made_result import make_result
 
 from napari_dama.cells.corrections import read_corrections
+from napari_dama.gui.place import camera_of
 
 pytestmark = pytest.mark.gui
 Wait = Callable[[Callable[[], bool]], None]
@@ -151,24 +154,18 @@ def test_a_layer_of_the_user_keeps_its_keys_and_that_is_said(window: Any, qtbot:
 
 def drag(dock: Any, qtbot: Any, begin: tuple[float, float], end: tuple[float, float], modifier: Any) -> None:
     """Drag with the mouse from one cell's place to another's (y, x in um)."""
-    view = dock.viewer.window._qt_viewer.canvas
     native = canvas(dock)
-    camera = dock.viewer.camera if hasattr(dock.viewer, "camera") else dock.viewer.scene.camera
+    camera = camera_of(dock.viewer)
 
     def at(place: tuple[float, float]) -> QPoint:
         middle = np.array([native.height(), native.width()]) / 2
         y, x = middle + (np.array(place) - np.array(camera.center[-2:])) * camera.zoom
         return QPoint(round(float(x)), round(float(y)))
 
-    del view
     qtbot.mousePress(native, Qt.MouseButton.LeftButton, modifier, at(begin))
     for share in (0.3, 0.7, 1.0):
         middle = np.array(begin) + share * (np.array(end) - np.array(begin))
         qtbot.mouseMove(native, at((middle[0], middle[1])))
-        from qtpy.QtCore import QEvent, QPointF
-        from qtpy.QtGui import QMouseEvent
-        from qtpy.QtWidgets import QApplication
-
         point = QPointF(at((middle[0], middle[1])))
         QApplication.sendEvent(
             native,
@@ -183,8 +180,6 @@ def drag(dock: Any, qtbot: Any, begin: tuple[float, float], end: tuple[float, fl
 def test_a_box_selects_and_does_not_move_the_picture(window: Any, qtbot: Any) -> None:
     dock = window
     qtbot.wait(200)
-    from napari_dama.gui.place import camera_of
-
     centre = camera_of(dock.viewer).center
     cells = dock.session.cells
     # cells lie 12 um apart, the first at (6, 6); a box over the first two rows and three columns

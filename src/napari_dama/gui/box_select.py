@@ -73,6 +73,7 @@ class BoxSelect:
                     overlay.position = (begin, end)
                     overlay.visible = True
                 yield
+            end, stop = tuple(event.pos)[::-1], tuple(event.position)
         finally:
             camera.mouse_pan = panned
             if overlay is not None:

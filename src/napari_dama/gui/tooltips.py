@@ -102,3 +102,7 @@ GALLERY = "See many cells of a type side by side, the most doubtful first, and c
 OUTLINES_EDIT = (
     "Lay a copy of the outlines in view over the picture, to paint, fill and erase with napari's own tools."
 )
+GALLERY_TYPE = "Which cells to show."
+GALLERY_UNSEEN = "Leave out the cells that somebody typed or confirmed already."
+GALLERY_AGAIN = "Order the cells anew by doubt, and draw them in the markers' colours of now."
+GALLERY_MORE = "Show 500 cells more."
