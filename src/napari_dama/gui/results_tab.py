@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
 
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import napari
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
     from napari_dama.gui.session import Session
 
 REFRESH_S = 0.7
+CLICK_PX = 3
+"""A click may move so far, pixels of the screen."""
 
 
 class ResultsTab(Tab):
@@ -220,11 +222,14 @@ class ResultsTab(Tab):
 
     def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
         """Tell a click from a drag; a click on a cell selects it."""
+        begin = getattr(event, "pos", None)
         yield
         dragged = False
         while event.type == "mouse_move":
             dragged = True
             yield
+        if begin is not None:  # quick drags may come without a move
+            dragged = float(np.abs(np.subtract(begin, event.pos)).max()) > CLICK_PX
         if not dragged and self.layer is not None and self.layer.visible and self.layer.mode == "pan_zoom":
             self.select_at(tuple(event.position), more="Control" in getattr(event, "modifiers", ()))
 

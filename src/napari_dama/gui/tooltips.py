@@ -106,3 +106,12 @@ GALLERY_TYPE = "Which cells to show."
 GALLERY_UNSEEN = "Leave out the cells that somebody typed or confirmed already."
 GALLERY_AGAIN = "Order the cells anew by doubt, and draw them in the markers' colours of now."
 GALLERY_MORE = "Show 500 cells more."
+OUTLINES_NEW = "Paint a cell that was not found, with napari's brush."
+OUTLINES_DELETE = "Take the chosen cells out."
+OUTLINES_MERGE = (
+    "Join the chosen cells, which must touch each other. The cell gets the type that most of its area had."
+)
+OUTLINES_LINE = "Draw a line across a cell to cut it in two. Both halves keep the type."
+OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at its waist."
+OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
+OUTLINES_DISCARD = "Leave the result as it was."
