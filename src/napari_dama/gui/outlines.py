@@ -152,6 +152,7 @@ class OutlinePanel(QWidget):
             return
         self._show(part)
         self._put(edited)
+        self._draft = edited
         self.noted.emit("Outlines that were not kept yet when napari ended are back: keep or discard them.")
 
     def _show(self, part: Part) -> None:
