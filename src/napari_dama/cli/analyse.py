@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from napari_dama.jobs.analysis import AnalyseSettings
     from napari_dama.predict.progress import Progress
 
-STAGES = {"statistics": "measuring intensities", "tiles": "tiles", "finish": "writing"}
+STAGES = {
+    "statistics": "measuring intensities",
+    "tiles": "tiles",
+    "finish": "writing",
+    "embeddings": "embeddings",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +57,10 @@ def analyse(
     tile_px: Annotated[
         int, typer.Option(help="About the side of a tile, in pixels of the model; less takes less memory.")
     ] = 1024,
+    embeddings: Annotated[
+        bool,
+        typer.Option("--embeddings", help="Keep the network's vector of every cell too: embeddings.npy."),
+    ] = False,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a result that was interrupted, with the same settings.")
@@ -114,6 +123,7 @@ def analyse(
             overwrite=overwrite,
             resume=resume,
             tile_px=tile_px,
+            embeddings=embeddings,
             progress=tell,
             stop=stop,
         )

@@ -338,5 +338,5 @@ class AnalyseTab(Tab):
         self.session.state.analyse.events.disconnect(self._sync)
 
 
-_RUN_TIPS = (tooltips.RUN_WINDOW, tooltips.RUN_NOW, tooltips.RUN_QUEUE)
+_RUN_TIPS = (tooltips.RUN_WINDOW, tooltips.ANALYSE_NOW, tooltips.RUN_QUEUE)
 _REGION_TIPS = (tooltips.REGION_WHOLE, tooltips.REGION_VIEW, tooltips.REGION_SHAPE)

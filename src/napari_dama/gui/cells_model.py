@@ -139,8 +139,8 @@ class CellsModel:
 
     def counts(self) -> dict[str, int]:
         """Cells of each class in the classes' order, then of those without type."""
-        names, counts = np.unique(self._types.astype(str), return_counts=True)
-        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        codes, names = pd.factorize(self._types)
+        found = {str(n): int(k) for n, k in zip(names, np.bincount(codes, minlength=len(names)), strict=True)}
         return {
             name: found.get(name, 0)
             for name in [*self._classes, UNTYPED]
@@ -200,7 +200,10 @@ class CellsModel:
         out = np.atleast_1d(np.asarray(gone, dtype=np.int64))
         own = self.rows_of(rows["label"].to_numpy(np.int64)) if len(rows) else np.zeros(0, np.int64)
         kept_types = [str(self._types[row]) if row >= 0 else UNTYPED for row in own]
-        told = [str(self._predicted[row]) if row >= 0 else UNTYPED for row in own]
+        fresh = types_of(
+            rows
+        )  # of a cell that was taken out and comes back, its row knows what the model said
+        told = [str(self._predicted[row]) if row >= 0 else str(fresh[i]) for i, row in enumerate(own)]
         new_types = kept_types if types is None else list(types)
         drop = np.concatenate([self.rows_of(out), own])
         keep = np.ones(len(self._table), dtype=bool)
@@ -255,9 +258,27 @@ class CellsModel:
         self._classes = {new if name == old else name: colour for name, colour in self._classes.items()}
         of_it = self._types == old
         self._types[of_it] = new
+        self._predicted[self._predicted == old] = new
         self.classes_changed.emit()
         if of_it.any():
             self.types_changed.emit(self.labels[of_it])
+
+    def delete_class(self, name: str) -> None:
+        """Take out a class that no cell has.
+
+        Raises
+        ------
+        SettingsError
+            There is no such class, or cells have it.
+        """
+        if name not in self._classes:
+            raise SettingsError(f"There is no class {name!r}.")
+        count = int((self._types == name).sum())
+        if count:
+            has = "1 cell is" if count == 1 else f"{count} cells are"
+            raise SettingsError(f"{has} of class {name!r}: give them another type first.")
+        del self._classes[name]
+        self.classes_changed.emit()
 
     def colour_class(self, name: str, colour: str) -> None:
         """Give a class another colour ``#rrggbb``.

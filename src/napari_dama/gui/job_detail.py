@@ -128,6 +128,8 @@ class JobDetail(QWidget):
             if key not in IN_LINE:
                 button.setEnabled(getattr(actions, key))
         self.buttons["stop"].setVisible(view.going)
+        self.buttons["stop"].setText("Stop")
+        self.buttons["stop"].setToolTip(tooltips.JOB_STOP)
         self.buttons["resume"].setVisible(not view.going)
         self.buttons["use"].setVisible(actions.use)
         self.buttons["open"].setVisible(actions.open)
@@ -139,6 +141,9 @@ class JobDetail(QWidget):
             self.show_line(None)
         self._show_kind(view)
         self._show_verdict(view, data)
+        if actions.now:
+            self.buttons["stop"].setText("End now")
+            self.buttons["stop"].setToolTip(tooltips.CLUSTER_CANCEL)
         if data is None:
             return
         self._show_curves(data)

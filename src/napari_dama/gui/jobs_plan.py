@@ -72,6 +72,8 @@ class Actions:
     folder: bool = False
     use: bool = False
     open: bool = False
+    now: bool = False
+    """Stop cancels at the cluster, since the polite request was made already."""
 
 
 _ANALYSE_TIPS: Final = {
@@ -121,6 +123,8 @@ def badge_of(view: JobView) -> Badge:
     badge = _BADGES.get(view.state, _UNKNOWN)
     if view.kind == "analyse":
         badge = Badge(badge.text, badge.colour, _ANALYSE_TIPS.get(view.state, badge.tip))
+    if view.slurm and view.state == "waiting":
+        badge = Badge(badge.text, badge.colour, "It starts when SLURM gives it a node.")
     return Badge(badge.text, badge.colour, f"{view.why} {badge.tip}" if view.why else badge.tip)
 
 
@@ -156,6 +160,8 @@ def progress_words(view: JobView) -> str:
             parts.append(f"{duration(view.eta_s)} left")
         if view.device:
             parts.append(view.device)
+        if view.slurm:
+            parts.append(view.place)
     elif view.state == "stopping":
         parts.append("finishing the tile" if view.kind == "analyse" else "saving a checkpoint")
     elif view.loss is not None:
@@ -169,12 +175,13 @@ def actions_of(view: JobView | None, *, has_model: bool) -> Actions:
         return Actions()
     alive = view.going
     return Actions(
-        stop=alive and view.state != "stopping",
+        stop=alive and (view.state != "stopping" or bool(view.slurm)),
         resume=view.state in ("stopped", "failed", "dead"),
         delete=not alive,
         folder=True,
         use=view.state == "finished" and has_model,
         open=view.result is not None,
+        now=view.state == "stopping" and bool(view.slurm),
     )
 
 
@@ -260,6 +267,7 @@ def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str,
         ("Checkpoint", f"every {duration(float(get('checkpoint_seconds') or 0))}"),
         ("Seed", str(get("seed"))),
         ("Device", str(view.device or get("device", ""))),
+        ("Runs on", view.place if view.slurm else ""),
         ("Folder", str(view.path)),
     ]
     return [(name, text) for name, text in rows if text and "None" not in text]

@@ -31,6 +31,8 @@ class OpenResult:
         Labels (Y, X), lazily, the finest first.
     bright : dict of str to float
         Per marker the 98th percentile of the cells' means: what a bright cell has.
+    made : str
+        When it was made; tells it from another result of the same folder.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class OpenResult:
     colours: dict[str, str]
     summary: str
     bright: dict[str, float]
+    made: str = ""
 
 
 def read_result(folder: Path) -> OpenResult:
@@ -69,6 +72,7 @@ def read_result(folder: Path) -> OpenResult:
         colours=dict(zip(model.get("classes", []), model.get("class_colours", []), strict=False)),
         summary=summary_of(folder, len(cells), run),
         bright=bright,
+        made=str(run.get("created") or ""),
     )
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
 
@@ -13,8 +14,10 @@ from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_table import cell_facts, feature_table, type_rows
+from napari_dama.gui.export_menu import ExportMenu
 from napari_dama.gui.layers import about, marker_colours
 from napari_dama.gui.legend import Legend
+from napari_dama.gui.recolour import Later, recolour_types, sync_features
 from napari_dama.gui.result_layers import (
     OpenResult,
     add_result,
@@ -31,11 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import napari
+    from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
     from napari_dama.gui.session import Session
 
 REFRESH_S = 0.7
+CLICK_PX = 3
+"""A click may move so far, pixels of the screen."""
 
 
 class ResultsTab(Tab):
@@ -60,6 +66,7 @@ class ResultsTab(Tab):
         self.live: Any = None
         self.work: Work | None = None
         self._refreshed = 0.0
+        self.later = Later(self._on_later, self)
         self._build()
         self.state.events.path.connect(self.load)
         self.state.events.hidden.connect(self._recolour)
@@ -67,8 +74,8 @@ class ResultsTab(Tab):
         self.state.events.selected.connect(self._on_selected)
         self.cells.selection_changed.connect(self._on_selection)
         self.cells.types_changed.connect(self._on_types)
-        self.cells.rows_changed.connect(self._on_types)
-        self.cells.classes_changed.connect(self._on_types)
+        self.cells.rows_changed.connect(self._on_rows)
+        self.cells.classes_changed.connect(self._on_rows)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -84,6 +91,8 @@ class ResultsTab(Tab):
         self.legend = Legend()
         self.legend_title = heading("Cells")
         self.card = CellCard()
+        self.export = ExportMenu(self.viewer)
+        self.export.failed.connect(self.failed)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Colour by", self.colour_box)
@@ -94,6 +103,7 @@ class ResultsTab(Tab):
         self.column.addWidget(self.legend_title)
         self.column.addWidget(self.legend)
         self.column.addWidget(self.card)
+        self.column.addWidget(self.export)
         self.column.addStretch()
         self.open_button.clicked.connect(self._on_open)
         self.colour_box.activated.connect(self._on_colour)
@@ -176,6 +186,7 @@ class ResultsTab(Tab):
         self.outlines.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
+        self.export.set_result(self.result, self.layer, self.state.hidden)
         self.colour_box.setCurrentIndex(max(self.colour_box.findData(self.state.colour_by), 0))
         say(
             self.summary,
@@ -218,19 +229,24 @@ class ResultsTab(Tab):
 
     def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
         """Tell a click from a drag; a click on a cell selects it."""
+        begin = getattr(event, "pos", None)
         yield
         dragged = False
         while event.type == "mouse_move":
             dragged = True
             yield
+        if begin is not None:  # quick drags may come without a move
+            dragged = float(np.abs(np.subtract(begin, event.pos)).max()) > CLICK_PX
         if not dragged and self.layer is not None and self.layer.visible and self.layer.mode == "pan_zoom":
-            self.select_at(tuple(event.position))
+            self.select_at(tuple(event.position), more="Control" in getattr(event, "modifiers", ()))
 
-    def select_at(self, position: tuple[float, ...]) -> None:
-        """Select the cell at a position in world coordinates, if there is one."""
+    def select_at(self, position: tuple[float, ...], *, more: bool = False) -> None:
+        """Select the cell at a position in world coordinates, if there is one; with ``more`` beside those selected."""
         label = label_at(self.layer, position)
         if label and self.result is not None:
-            self.cells.select([label])
+            others = [int(other) for other in self.cells.selected if other != label] if more else []
+            again = more and label in self.cells.selected
+            self.cells.select(others if again else [*others, label])
 
     def _on_selected(self) -> None:
         wanted = self.state.selected
@@ -245,8 +261,23 @@ class ResultsTab(Tab):
         if self.layer is not None and self.result is not None and self.state.selected:
             mark_cell(self.viewer, self.layer, self.result, self.cells, self.state.selected)
 
-    def _on_types(self) -> None:
-        """Colours, legend and table follow what was corrected."""
+    def _on_types(self, labels: NDArray[np.int64]) -> None:
+        """Colours follow at once what was corrected, in place; legend and table a moment later."""
+        if self.layer is None:
+            return
+        if self.state.colour_by == "type" and not recolour_types(self.layer, self.cells, labels):
+            self._recolour()
+        self.later.name(labels)
+
+    def _on_later(self, labels: NDArray[np.int64]) -> None:
+        if self.layer is None:
+            return
+        sync_features(self.layer, self.cells, labels)
+        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes), hidden=self.state.hidden)
+        self._sync()
+
+    def _on_rows(self) -> None:
+        """Colours, legend and table follow cells and classes that were changed."""
         if self.layer is None:
             return
         self.layer.features = feature_table(self.cells.frame)
@@ -280,6 +311,7 @@ class ResultsTab(Tab):
         """Let go of the viewer."""
         if self.work is not None:
             self.work.let_go()
+        self.export.close_down()
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)
@@ -288,5 +320,6 @@ class ResultsTab(Tab):
         self.state.events.selected.disconnect(self._on_selected)
         self.cells.selection_changed.disconnect(self._on_selection)
         self.cells.types_changed.disconnect(self._on_types)
-        self.cells.rows_changed.disconnect(self._on_types)
-        self.cells.classes_changed.disconnect(self._on_types)
+        self.cells.rows_changed.disconnect(self._on_rows)
+        self.cells.classes_changed.disconnect(self._on_rows)
+        self.later.forget()

@@ -11,11 +11,12 @@ from typing import Literal
 from psygnal import EventedModel
 from pydantic import ConfigDict, Field
 
+from napari_dama.jobs.cluster import ClusterSettings  # noqa: TC001 - pydantic reads annotations
+
 RegionKind = Literal["whole", "view", "shape"]
 ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
 AnalyseRun = Literal["window", "now", "queue"]
-TrainRun = Literal["now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
 ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
 
@@ -110,6 +111,24 @@ class ExplainState(_State):
     show: ExplainShow = "filled"
 
 
+class AnnotateState(_State):
+    """How cells are corrected.
+
+    Attributes
+    ----------
+    everywhere : bool
+        The keys count in every tab, and not only while *Annotate* is in front.
+    box : bool
+        A drag selects the cells in a box, without Shift.
+    advance : bool
+        Go on to the next cell after each answer.
+    """
+
+    everywhere: bool = False
+    box: bool = False
+    advance: bool = False
+
+
 class TrainState(_State):
     """Settings of a training run that is started from the window.
 
@@ -126,7 +145,9 @@ class TrainState(_State):
     area : str
         Name of the Shapes layer around what was outlined completely (segments); empty for the box around all outlines.
     run : str
-        ``now``, or when its device is free (``queue``).
+        Where and when: a key of `napari_dama.gui.run_choice.RUNS`.
+    cluster : ClusterSettings or None
+        What to ask of a cluster; None for the user's defaults.
     """
 
     kind: Literal["pretrain", "types", "segments"] = "pretrain"
@@ -138,7 +159,8 @@ class TrainState(_State):
     data: str = ""
     annotation: str = ""
     area: str = ""
-    run: TrainRun = "now"
+    run: Literal["now", "queue", "cluster"] = "now"
+    cluster: ClusterSettings | None = None
 
 
 class JobsState(_State):
@@ -176,5 +198,6 @@ class DamaState(_State):
     analyse: AnalyseState = Field(default_factory=AnalyseState)
     results: ResultsState = Field(default_factory=ResultsState)
     explain: ExplainState = Field(default_factory=ExplainState)
+    annotate: AnnotateState = Field(default_factory=AnnotateState)
     train: TrainState = Field(default_factory=TrainState)
     jobs: JobsState = Field(default_factory=JobsState)

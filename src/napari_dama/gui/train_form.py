@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import find_annotations
 from napari_dama.gui.outline_areas import find_areas, find_outlines
+from napari_dama.gui.run_box import RunBox
 from napari_dama.gui.style import beside, muted, narrow, say
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ KINDS = {
     "types": "Fine-tune cell types",
     "segments": "Fine-tune outlines",
 }
-
-
-RUNS = {"now": "now", "queue": "when the device is free"}
 
 
 class LayerBox(QComboBox):
@@ -95,9 +93,6 @@ class TrainForm(QWidget):
         self.layer_name = QLabel("Learn from")
         self.area_box = narrow(LayerBox(), tooltips.TRAIN_AREA)
         self.area_name = QLabel("Complete in")
-        self.run_box = narrow(QComboBox(), tooltips.TRAIN_RUN)
-        for key, title in RUNS.items():
-            self.run_box.addItem(title, key)
         self.data_edit = narrow(QLineEdit(), tooltips.TRAIN_DATA)
         self.browse = QPushButton("...")
         self.browse.setFixedWidth(32)
@@ -128,6 +123,7 @@ class TrainForm(QWidget):
             box.valueChanged.connect(self._on_number)
             self.numbers[key] = box
             form.addRow(title, box)
+        self.run_box = RunBox(self.state)
         form.addRow("Run", self.run_box)
         self.numbers["max_steps"].setSpecialValueText("no limit")
         self.start_button = narrow(QPushButton("Start training"), tooltips.TRAIN_START)
@@ -136,6 +132,7 @@ class TrainForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.hint)
+        layout.addWidget(self.run_box.hint)
         layout.addWidget(self.start_button)
         self.kind_box.activated.connect(self._on_kind)
         self.init_box.activated.connect(self._on_init)
@@ -143,7 +140,6 @@ class TrainForm(QWidget):
         self.layer_box.opened.connect(self.sync_annotations)
         self.area_box.activated.connect(self._on_area)
         self.area_box.opened.connect(self.sync_annotations)
-        self.run_box.activated.connect(self._on_run)
         self.data_edit.editingFinished.connect(self._on_data)
         self.start_button.clicked.connect(self.start_asked)
 
@@ -183,7 +179,6 @@ class TrainForm(QWidget):
         self.init_box.setCurrentIndex(max(self.init_box.findData(state.init), 0))
         self.layer_box.setCurrentIndex(max(self.layer_box.findData(state.annotation), 0))
         self.area_box.setCurrentIndex(max(self.area_box.findData(state.area), 0))
-        self.run_box.setCurrentIndex(max(self.run_box.findData(state.run), 0))
         self.layer_box.setVisible(labelled)
         self.layer_name.setVisible(labelled)
         from_layer = labelled and bool(state.annotation)
@@ -215,9 +210,6 @@ class TrainForm(QWidget):
 
     def _on_area(self, index: int) -> None:
         self.state.area = self.area_box.itemData(index)
-
-    def _on_run(self, index: int) -> None:
-        self.state.run = self.run_box.itemData(index)
 
     def _on_kind(self, index: int) -> None:
         self.state.kind = self.kind_box.itemData(index)
@@ -251,6 +243,7 @@ class TrainForm(QWidget):
 
     def close_down(self) -> None:
         """Let go of the viewer."""
+        self.run_box.close_down()
         self.session.models_changed.disconnect(self._sync_models)
         self.session.slide_changed.disconnect(self.sync_annotations)
         self.state.events.disconnect(self._sync)

@@ -13,7 +13,7 @@ from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -172,21 +172,10 @@ def _outlines(name: str, outlines: Sequence[Outlines]) -> Outlines:
 def begin(
     plan: TrainPlan,
     cells: pd.DataFrame | None,
+    launch: Callable[[RunSettings], JobView] | None = None,
     areas: Sequence[OutlinedArea] = (),
-    *,
-    wait: bool = False,
 ) -> JobView:
-    """Write the cells or outlines that were given into the job's folder, and start its process.
-
-    Parameters
-    ----------
-    plan : TrainPlan
-    cells : DataFrame or None
-        Cells with their types.
-    areas : sequence of OutlinedArea
-        Outlines.
-    wait : bool
-        Whether it waits until its device is free.
+    """Write the cells or outlines that were given into the job's folder, and start its process, or do what ``launch`` does.
 
     Raises
     ------
@@ -195,7 +184,6 @@ def begin(
     """
     from napari_dama.gui.outline_areas import write_areas
     from napari_dama.jobs.process import start
-    from napari_dama.jobs.queue import enqueue
 
     settings, job = plan.settings, plan.settings.out
     if cells is not None:
@@ -209,7 +197,7 @@ def begin(
         if plan.outlines is not None and areas:
             made = write_areas(areas, job, plan.outlines.slide, plan.pixel_um, plan.chosen)
             settings = settings.model_copy(update={"areas": made})
-        return enqueue(settings) if wait else start(settings)
+        return (launch or start)(settings)
     except Exception:
         if (cells is not None or areas) and not (job / "job.yaml").exists():
             shutil.rmtree(job, ignore_errors=True)

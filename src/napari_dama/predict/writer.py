@@ -10,6 +10,8 @@ from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
 from napari_dama.predict.record import (
     BEGINNING,
+    EMBEDDINGS,
+    EMBEDDINGS_LABELS,
     JOB,
     LABELS,
     PARQUET,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from napari_dama.slides.region import Region
     from napari_dama.slides.tiles import Tile
 
-OURS = (LABELS, TABLE, PARQUET, TILES, RUN_FILE)  # the record last
+OURS = (LABELS, TABLE, PARQUET, TILES, EMBEDDINGS, EMBEDDINGS_LABELS, RUN_FILE)  # the record last
 
 
 class ResultWriter:
