@@ -14,6 +14,7 @@ from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_table import cell_facts, feature_table, type_rows
+from napari_dama.gui.export_menu import ExportMenu
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.recolour import Later, recolour_types, sync_features
@@ -90,6 +91,8 @@ class ResultsTab(Tab):
         self.legend = Legend()
         self.legend_title = heading("Cells")
         self.card = CellCard()
+        self.export = ExportMenu(self.viewer)
+        self.export.failed.connect(self.failed)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Colour by", self.colour_box)
@@ -100,6 +103,7 @@ class ResultsTab(Tab):
         self.column.addWidget(self.legend_title)
         self.column.addWidget(self.legend)
         self.column.addWidget(self.card)
+        self.column.addWidget(self.export)
         self.column.addStretch()
         self.open_button.clicked.connect(self._on_open)
         self.colour_box.activated.connect(self._on_colour)
@@ -180,6 +184,7 @@ class ResultsTab(Tab):
         self.outlines.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
+        self.export.set_result(self.result, self.layer, self.state.hidden)
         self.colour_box.setCurrentIndex(max(self.colour_box.findData(self.state.colour_by), 0))
         say(
             self.summary,
@@ -304,6 +309,7 @@ class ResultsTab(Tab):
         """Let go of the viewer."""
         if self.work is not None:
             self.work.let_go()
+        self.export.close_down()
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)
