@@ -115,6 +115,24 @@ class Window:
         self.dock.results.select_at((y * result.pixel_um, x * result.pixel_um))
         settle()
 
+    def annotate(self, images: Path) -> None:
+        """Correct a cell, go to the next one, and look at the gallery; save pictures of both."""
+        tab = self.dock.annotate
+        wait_for(lambda: tab.work is None)
+        self.show("annotate")
+        for _ in range(2):
+            before = tab.suggested
+            tab.go_on()
+            wait_for(lambda before=before: tab.suggested != before)  # type: ignore[misc]
+            tab.give_key(1)
+        self.save(images / "dock_annotate.png")
+        gallery = self.dock.show_gallery()
+        wait_for(lambda: gallery.work is None)
+        gallery.select(gallery.model.labels[3:6])
+        self.save(images / "gallery.png")
+        self.viewer.window.remove_dock_widget(gallery)
+        settle()
+
     def explain(self) -> None:
         """Explain the clicked cell."""
         self.dock.explain.explain_cell()
@@ -221,6 +239,7 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     window.click_cell((500, 500))
     window.save(images / "dock_results.png")
     window.export(images)
+    window.annotate(images)
     window.show("explain")
     window.explain()
     window.save(images / "dock_explain.png")

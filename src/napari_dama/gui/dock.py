@@ -204,6 +204,7 @@ class DamaDock(QWidget):
             self.gallery.failed.connect(self.message.show_error)
             self.gallery.noted.connect(self.message.show_note)
             self.gallery.cell_asked.connect(self.annotate.show_cell)
+            self.annotate.outlines.files.written.connect(self.gallery.reload)
             self.viewer.window.add_dock_widget(self.gallery, name="DAMA gallery", area="bottom")
         elif (area := self.gallery.parentWidget()) is not None:
             area.show()

@@ -161,8 +161,11 @@ def mark_cell(viewer: napari.Viewer, layer: Any, result: OpenResult, cells: Cell
     """Draw a ring around a cell; there is one ring per viewer."""
     row = cells.table.iloc[int(cells.rows_of(label)[0])]
     size = 2.6 * float(np.sqrt(row["area_um2"] / np.pi)) / result.pixel_um + 6
-    for old in layers_of(viewer.layers, "mark"):
-        viewer.layers.remove(old)
+    found = [old for old in layers_of(viewer.layers, "mark") if len(old.data) == 1]
+    if found:  # a layer that is made anew with every click holds the window up
+        found[0].data = [[row["y"], row["x"]]]
+        found[0].size = size
+        return
     active = viewer.layers.selection.active
     viewer.add_points(
         [[row["y"], row["x"]]],
