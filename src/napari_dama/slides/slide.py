@@ -97,7 +97,8 @@ def open_slide(
     source
         A file (OME-TIFF, TIFF, QPTIFF, .npy), a folder (OME-Zarr), or an array.
     markers
-        One name per channel, instead of those in the file.
+        One name per channel, instead of those in the names file beside the slide (``NAME.markers.csv``, see
+        `napari_dama.slides.name_list`), and instead of those in the slide itself.
     pixel_um
         Side of a pixel in micrometres, instead of that in the file.
     axes
@@ -127,13 +128,17 @@ def open_slide(
     if series < 0:
         raise SettingsError(f"series is {series}; images of a file are counted from 0.")
     if isinstance(source, str | Path):
+        from napari_dama.slides.name_list import named
+
         path = Path(source).expanduser()
         if not path.exists():
             raise SlideError(f"There is no file or folder {path}.")
         if path.is_dir():
             from napari_dama.slides.ome_zarr import open_zarr
 
-            return open_zarr(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series)
+            return named(
+                open_zarr(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series), path, markers
+            )
         if path.stat().st_size == 0:
             raise SlideError(f"{path} is empty (0 bytes); it was probably not copied or saved completely.")
         if path.name in {".zattrs", ".zgroup", "zarr.json"}:
@@ -141,10 +146,12 @@ def open_slide(
         if path.suffix.lower() == ".npy":
             from napari_dama.slides.array import open_npy
 
-            return open_npy(path, markers=markers, pixel_um=pixel_um, axes=axes)
+            return named(open_npy(path, markers=markers, pixel_um=pixel_um, axes=axes), path, markers)
         from napari_dama.slides.ome_tiff import open_tiff
 
-        return open_tiff(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series)
+        return named(
+            open_tiff(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series), path, markers
+        )
     if isinstance(source, np.ndarray):
         from napari_dama.slides.array import open_array
 
