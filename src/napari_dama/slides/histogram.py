@@ -11,6 +11,8 @@ from napari_dama.errors import SettingsError
 from napari_dama.slides.region import Region
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from napari_dama.slides.slide import Slide
@@ -108,3 +110,32 @@ def sample_pixels(slide: Slide, channel: int, *, level: int, max_pixels: int) ->
                 blocks.append(slide.read(region, channels=[channel], level=level)[0].reshape(-1))
         found = np.concatenate(blocks)
     return found if found.dtype.kind in "iu" else found[np.isfinite(found)]
+
+
+def ends_at(
+    slide: Slide, percentiles: Mapping[int, tuple[float, float]], *, max_pixels: int = MAX_PIXELS
+) -> dict[int, tuple[float, float]]:
+    """Return the intensities at two percentiles (0 to 100) of some channels, on the pixels that histograms are made of."""
+    level = sample_level(slide, max_pixels)
+    found = {}
+    for channel, wanted in percentiles.items():
+        values = sample_pixels(slide, channel, level=level, max_pixels=max_pixels)
+        if len(values):
+            low, high = (float(value) for value in np.percentile(values, wanted))
+            found[channel] = (low, high if high > low else low + 1.0)
+    return found
+
+
+def percentiles_of(
+    slide: Slide, ends: Mapping[int, tuple[float, float]], *, max_pixels: int = MAX_PIXELS
+) -> dict[int, tuple[float, float]]:
+    """Return at which percentiles (0 to 100) two intensities of some channels lie; the second is above the first."""
+    level = sample_level(slide, max_pixels)
+    found = {}
+    for channel, (low, high) in ends.items():
+        values = sample_pixels(slide, channel, level=level, max_pixels=max_pixels)
+        if len(values):
+            below = 100.0 * float(np.mean(values < low))
+            until = 100.0 * float(np.mean(values <= high))
+            found[channel] = (below, until) if until > below else (min(below, 99.9), 100.0)
+    return found
