@@ -137,8 +137,9 @@ def open_planes(
     name: str,
     markers: Sequence[str] | None = None,
     pixel_um: float | None = None,
+    at: Mapping[int, int] | None = None,
 ) -> LeveledSlide:
-    """Make a slide of one pyramid (levels of (Y, X) arrays) per channel; see `open_channels`.
+    """Make a slide of one pyramid (levels of (..., Y, X) arrays) per channel; see `open_channels`.
 
     Raises
     ------
@@ -148,7 +149,14 @@ def open_planes(
     if not planes or not all(planes):
         raise SlideError(f"{name} has no pixels.")
     count = min(len(levels) for levels in planes)
-    by_level = [[_Plane(levels[i], (), None) for levels in planes] for i in range(count)]
+    places = at or {}
+    by_level = [
+        [
+            _Plane(levels[i], tuple(int(places.get(n, 0)) for n in range(len(levels[i].shape) - 2)), None)
+            for levels in planes
+        ]
+        for i in range(count)
+    ]
     return _open(by_level, name, markers, pixel_um)
 
 

@@ -150,7 +150,7 @@ def _tidy(name: str) -> str:
 
 
 def named(slide: LeveledSlide, path: Path, markers: Sequence[str] | None) -> LeveledSlide:
-    """Return a slide that was just opened, with the names of its names file where it has one and none were given."""
+    """Return a slide that was just opened, with the names of its names file where it has one and `markers` is None."""
     if markers is not None:
         return slide
     notes: list[str] = []
