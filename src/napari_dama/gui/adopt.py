@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_dama.errors import DamaError, SlideError
-from napari_dama.gui.layers import LAYER_SLIDE, about
+from napari_dama.gui.layers import KEY, LAYER_SLIDE, about, colour_ramp, initially_shown, layer_colours
 from napari_dama.gui.marker_layers import tag
 from napari_dama.slides.axes import to_um
 from napari_dama.slides.lazy import open_channels, open_planes
+from napari_dama.slides.panel import BRAIN7
 from napari_dama.slides.slide import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from napari_dama.gui.markers import Markers
     from napari_dama.slides.slide import Slide
 
 MOST_CHANNELS: Final = 256
@@ -160,6 +162,7 @@ def take_on(
             markers=list(slide.markers),
             marker=slide.markers[0],
             index=0,
+            colours=layer_colours(slide.markers),
         )
     else:
         for index, (layer, marker) in enumerate(zip(candidate.layers, slide.markers, strict=True)):
@@ -210,6 +213,30 @@ def same_file(candidate: Candidate, slide: Slide, planes: Mapping[int, int]) -> 
             )
     except (DamaError, OSError):
         return None
+
+
+def split_images(layer: Any, markers: Markers) -> list[tuple[Any, dict[str, Any], str]]:
+    """Split a slide's layer with an axis of channels into one per marker, as its markers look; see `channel_images`."""
+    facts = {
+        key: value
+        for key, value in about(layer).items()
+        if key not in ("axis", "markers", "looks", "colours")
+    }
+    seen = initially_shown(markers.names, BRAIN7)
+    looks = []
+    for marker in markers.all:
+        ends = {} if marker.low is None else {"low": marker.low, "high": marker.high}
+        looks.append(
+            {
+                "name": marker.name,
+                "colormap": colour_ramp(marker.colour),
+                "contrast_limits": marker.contrast,
+                "gamma": marker.gamma,
+                "visible": seen[marker.index],
+                "metadata": {KEY: facts | {"marker": marker.name, "index": marker.index} | ends},
+            }
+        )
+    return channel_images(layer, looks, int(about(layer)["axis"]))
 
 
 def channel_images(

@@ -83,7 +83,7 @@ class MarkerCheck(QObject):
         elif session.pixel.pixel_um is None:
             why = "Nothing can be compared before the pixel size is known."
         elif not any("fine" in numbers for numbers in card.statistics.values()):
-            why = f"The card of {card.name} does not say what its training slides looked like; models made before 2026-11-25 do not."
+            why = f"The card of {card.name} does not say what its training slides looked like (older models do not)."
         if why or session.slide is None or plan is None or card is None or plan.channels is None:
             self._answered = self._asked
             self._say((), why)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from napari_dama.gui.layers import KEY, about, colour_ramp, shown_colour
+from napari_dama.gui.layers import KEY, SHADE, about, colour_ramp, shown_colour
 from napari_dama.gui.markers import Marker, Markers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from napari_dama.slides.intensity import IntensityStats
 
 
 class Link(Protocol):
@@ -51,11 +53,13 @@ def read_markers(slide: str, layers: Sequence[Any]) -> Markers:
     axis_layer = channel_layer(layers)
     if axis_layer is not None:
         names = [str(name) for name in about(axis_layer)["markers"]]
-        looks = about(axis_layer).get("looks") or {}
+        looks, colours = about(axis_layer).get("looks") or {}, about(axis_layer).get("colours") or []
         markers = []
         for index, name in enumerate(names):
             marker = marker_of(axis_layer, index=index, name=name)
             marker.visible = False
+            if len(colours) == len(names):
+                marker.colour = colours[index]
             for field, value in looks.get(index, {}).items():
                 setattr(marker, field, value)
             markers.append(marker)
@@ -74,6 +78,22 @@ def read_markers(slide: str, layers: Sequence[Any]) -> Markers:
         for i in range(count)
     ]
     return Markers(slide, markers)
+
+
+def take_stats(markers: Markers, stats: IntensityStats, layers: Sequence[Any]) -> None:
+    """Take over the ends by which the model scales every marker, into the markers and their layers.
+
+    A layer with an axis of channels came with one contrast for all of them: each marker then gets its own.
+    """
+    axis_layer = channel_layer(layers)
+    for marker, low, high in zip(markers.all, stats.low, stats.high, strict=True):
+        marker.low, marker.high = float(low), float(high)
+        if axis_layer is not None and not about(axis_layer).get("looks"):
+            marker.contrast = (marker.low + SHADE * (marker.high - marker.low), marker.high)
+    for layer in layers:
+        if layer is not axis_layer:
+            marker = markers[int(about(layer)["index"])]
+            tag(layer, low=marker.low, high=marker.high)
 
 
 def channel_layer(layers: Sequence[Any]) -> Any:

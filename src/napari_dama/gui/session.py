@@ -18,7 +18,7 @@ from napari_dama.gui.resolve import (
     resolve_types,
 )
 from napari_dama.models.shelf import DEFAULT_MODEL, list_models, load_card
-from napari_dama.slides.name_list import save_names
+from napari_dama.slides.name_list import forget_names, save_names
 from napari_dama.slides.panel import BRAIN7, Panel
 from napari_dama.slides.slide import open_slide
 
@@ -198,7 +198,11 @@ class Session:
         note = "The names count in this window: the slide has no file to keep them beside."
         if has_file(self.state.slide):
             try:
-                note = f"The names are kept in {save_names(self.path, names).name}, beside the slide."
+                if tuple(names) == self.file_names():
+                    forget_names(self.path)
+                    note = "The names are those of the slide's own file again."
+                else:
+                    note = f"The names are kept in {save_names(self.path, names).name}, beside the slide."
             except OutputError as error:
                 note = f"{error} They count in this window only: jobs and the command line see the old ones."
         self.slide_changed.emit()
@@ -217,6 +221,10 @@ class Session:
     def forget_others(self, slides: Sequence[str]) -> None:
         """Let go of slides without a file that are open no more."""
         self.sources = {name: source for name, source in self.sources.items() if name in slides}
+
+    def wish_pixel(self, slide: str, pixel_um: float | None) -> None:
+        """Remember a pixel size for a slide before it is opened; it counts where the slide says another, or none."""
+        self._wishes[slide] = (pixel_um, {})
 
     def renamed_slide(self, before: str, after: str) -> None:
         """Carry names, choices and pixel size over to the file that a slide was saved as."""
