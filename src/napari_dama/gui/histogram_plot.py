@@ -266,12 +266,10 @@ def sentence(marker: Marker, histogram: Histogram | None) -> str:
     """Say in plain words what the lines in the histogram mean."""
     if histogram is None:
         return "Counting pixels ..."
-    shown = (
-        f"Shown: {number(marker.contrast[0])} to {number(marker.contrast[1])} (drag the edges of the band)."
-    )
+    shown = f"Shown: {number(marker.contrast[0])} to {number(marker.contrast[1])} (drag the edges)."
     if marker.low is None or marker.high is None:
         return shown
-    return f"{shown} The model takes {number(marker.low)} for dark and {number(marker.high)} for bright (dashed; curve)."
+    return f"{shown} Model (dashed): dark at {number(marker.low)}, bright at {number(marker.high)}."
 
 
 def number(value: float) -> str:

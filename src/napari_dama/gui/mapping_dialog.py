@@ -71,7 +71,7 @@ class MappingDialog(QDialog):
         self.findings = wrapped(QLabel())
         self.findings.setToolTip(tooltips.MARKER_CHECK)
         self.again = narrow(QPushButton("Match again"), tooltips.RESET_MAP)
-        self.done = QPushButton("Close")
+        self.done = narrow(QPushButton("Close"))
         self.done.setDefault(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self.intro)
