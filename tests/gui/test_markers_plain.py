@@ -19,6 +19,7 @@ from napari_dama.gui.marker_book import MarkerBook
 from napari_dama.gui.markers import Marker, Markers
 from napari_dama.gui.rename_plan import resolve_rename
 from napari_dama.gui.resolve import resolve_channels
+from napari_dama.models.shelf import load_card
 from napari_dama.slides.panel import BRAIN7
 
 
@@ -347,9 +348,7 @@ def test_a_pasted_list_is_shown_before_anything_changes() -> None:
 
 
 def test_matching_in_plain_words_with_what_follows() -> None:
-    from napari_dama.models.build import brain_card
-
-    card = brain_card("m")
+    card = load_card()
     names = ["Hoechst", "NeuN", "S100", "CH_7", "CD31", "Iba1"]
     plan = resolve_channels(names, BRAIN7, {"Olig2": "CH_7", "Iba1": ""})
     rows = {row.model: row for row in mapping_rows(plan, BRAIN7, card)}

@@ -15,6 +15,7 @@ from napari_dama.slides.panel import BRAIN7
 from napari_dama.slides.profile import Profile, slide_profiles, typical_profiles, unlike
 from napari_dama.slides.slide import open_slide
 
+AREA_UM2 = (640 * 0.325) ** 2
 SEEDS = (5000, 5001, 5003)  # the bundled model learned from seeds 1000 to 1031
 
 
@@ -30,7 +31,7 @@ def profiles(image: Any, pixel_um: float) -> dict[str, Profile]:
 
 
 def test_unseen_slides_of_the_same_kind_are_not_warned_of(tissue: Any) -> None:
-    assert unlike(profiles(tissue.image, tissue.pixel_um), load_card().statistics) == []
+    assert unlike(profiles(tissue.image, tissue.pixel_um), load_card().statistics, area_um2=AREA_UM2) == []
 
 
 @pytest.mark.parametrize("pair", [("NeuN", "Iba1"), ("Histones", "S100"), ("Olig2", "Iba1")])
@@ -38,7 +39,7 @@ def test_swapped_channels_are_named(tissue: Any, pair: tuple[str, str]) -> None:
     order = list(range(7))
     a, b = (BRAIN7.names.index(name) for name in pair)
     order[a], order[b] = b, a
-    found = unlike(profiles(tissue.image[order], tissue.pixel_um), load_card().statistics)
+    found = unlike(profiles(tissue.image[order], tissue.pixel_um), load_card().statistics, area_um2=AREA_UM2)
     assert [set(finding.markers) for finding in found] == [set(pair)]
     assert "look swapped" in found[0].sentence
 
@@ -56,7 +57,10 @@ def test_a_failed_stain_is_said_in_plain_words(tissue: Any) -> None:
     image = tissue.image.copy()
     image[2] = np.random.default_rng(0).normal(400, 30, image[2].shape).clip(0).astype(image.dtype)
     (finding,) = unlike(
-        profiles(image, tissue.pixel_um), load_card().statistics, names={"NeuN": "NeuN (CH_3)"}
+        profiles(image, tissue.pixel_um),
+        load_card().statistics,
+        area_um2=AREA_UM2,
+        names={"NeuN": "NeuN (CH_3)"},
     )
     assert finding.markers == ("NeuN (CH_3)",)
     assert "grainy" in finding.sentence

@@ -66,7 +66,7 @@ class MappingDialog(QDialog):
         self.problem.setStyleSheet(f"border-left: 4px solid {GRAVE}; padding-left: 6px;")
         self.types = muted(QLabel())
         self.unused = muted(QLabel())
-        self.title = heading("Like the slides that the model learned from?")
+        self.title = wrapped(heading("Like the slides that the model learned from?"))
         self.title.setToolTip(tooltips.MARKER_CHECK)
         self.findings = wrapped(QLabel())
         self.findings.setToolTip(tooltips.MARKER_CHECK)

@@ -100,13 +100,14 @@ class MarkerCheck(QObject):
 
         def task(progress: Report, stop: Stop) -> Any:
             from napari_dama.slides.intensity import slide_stats
-            from napari_dama.slides.profile import slide_profiles, unlike
+            from napari_dama.slides.profile import sampled_um2, slide_profiles, unlike
 
             with slide:
                 known = slide_stats(slide) if stats is None else stats
                 found = slide_profiles(slide, known, indices, nuclear, pixel_um=pixel_um)
+                area = sampled_um2(slide, pixel_um)
             profiles = {name: p for name, p in zip(panel.names, found, strict=True) if p is not None}
-            return unlike(profiles, typical, names=slide_names(slide, panel.names, indices))
+            return unlike(profiles, typical, names=slide_names(slide, panel.names, indices), area_um2=area)
 
         self.work = Work(task, self)
         self.work.finished.connect(self._on_found)

@@ -145,6 +145,9 @@ FLOORS: Final = {"filled": 0.10, "nuclear": 0.07, "fine": 0.035}
 """Least spread of each number between slides: how far slides of one panel and laboratory differ anyway."""
 FAR: Final = 4.0
 """A number this many spreads from the typical one is worth a warning."""
+FULL_UM2: Final = 1e5
+"""Area from which on the numbers do not depend on what happened to be in the field; on a smaller one they scatter more, and
+spreads are widened by the root of the ratio."""
 SWAP_FAR, SWAP_NEAR, SWAP_GAIN = 3.0, 4.0, 1.0
 """Two markers look swapped when together they are further than `SWAP_FAR` from their own typical looks, nearer than
 `SWAP_NEAR` to each other's, and nearer to these by `SWAP_GAIN` (root mean squares in spreads, summed over the two)."""
@@ -188,6 +191,7 @@ def unlike(
     typical: Mapping[str, Mapping[str, float]],
     *,
     names: Mapping[str, str] | None = None,
+    area_um2: float = FULL_UM2,
 ) -> list[Finding]:
     """Say which markers of a slide look unlike those that a model learned from, and how.
 
@@ -199,7 +203,10 @@ def unlike(
         ``statistics`` of the model's card, with the numbers of `typical_profiles`; markers without are passed over.
     names
         What the markers are called on the slide, where that differs.
+    area_um2
+        Size of what was measured (`sampled_um2`).
     """
+    wide = max(1.0, math.sqrt(FULL_UM2 / max(area_um2, 1.0)))
     known = [marker for marker in profiles if any(key in typical.get(marker, {}) for key in KEYS)]
     title = {marker: (names or {}).get(marker) or marker for marker in known}
     findings, swapped = [], set()
@@ -207,7 +214,7 @@ def unlike(
         (gain, a, b)
         for i, a in enumerate(known)
         for b in known[i + 1 :]
-        if (gain := _swap_gain(profiles, typical, a, b)) is not None
+        if (gain := _swap_gain(profiles, typical, a, b, wide)) is not None
     )
     for _, a, b in reversed(pairs):  # the clearest first; a marker is swapped with one other at most
         if not swapped & {a, b}:
@@ -220,7 +227,7 @@ def unlike(
                 )
             )
     for marker in known:
-        if marker not in swapped and (words := _how(profiles[marker], typical[marker])):
+        if marker not in swapped and (words := _how(profiles[marker], typical[marker], wide)):
             findings.append(
                 Finding(
                     (title[marker],),
@@ -230,35 +237,42 @@ def unlike(
     return findings
 
 
-def _distances(profile: Profile, typical: Mapping[str, float]) -> dict[str, float]:
-    """Return how many spreads each number lies from the typical one."""
+def sampled_um2(slide: Slide, pixel_um: float) -> float:
+    """Return how much of a slide `slide_profiles` looks at, in µm²."""
+    height, width = slide.shape[1:]
+    looked = sum(region.height * region.width for region in _regions(slide, pixel_um))
+    return float(min(looked, height * width)) * pixel_um**2
+
+
+def _distances(profile: Profile, typical: Mapping[str, float], wide: float) -> dict[str, float]:
+    """Return how many spreads, `wide` times as large, each number lies from the typical one."""
     out = {}
     for key in KEYS:
         value = float(getattr(profile, key))
         if key in typical and math.isfinite(value):
-            out[key] = (value - typical[key]) / max(typical.get(f"{key}_spread", 0.0), FLOORS[key])
+            out[key] = (value - typical[key]) / (wide * max(typical.get(f"{key}_spread", 0.0), FLOORS[key]))
     return out
 
 
-def _far(profile: Profile, typical: Mapping[str, float]) -> float:
-    found = list(_distances(profile, typical).values())
+def _far(profile: Profile, typical: Mapping[str, float], wide: float) -> float:
+    found = list(_distances(profile, typical, wide).values())
     return math.sqrt(sum(value * value for value in found) / len(found)) if found else math.inf
 
 
 def _swap_gain(
-    profiles: Mapping[str, Profile], typical: Mapping[str, Mapping[str, float]], a: str, b: str
+    profiles: Mapping[str, Profile], typical: Mapping[str, Mapping[str, float]], a: str, b: str, wide: float
 ) -> float | None:
     """Return how much nearer two markers are to each other's typical looks than to their own; None if not swapped."""
     if any("nuclear" not in typical[m] or not math.isfinite(profiles[m].nuclear) for m in (a, b)):
         return None  # the nuclear marker, which the others are compared with, or a slide without one
-    own = _far(profiles[a], typical[a]) + _far(profiles[b], typical[b])
-    crossed = _far(profiles[a], typical[b]) + _far(profiles[b], typical[a])
+    own = _far(profiles[a], typical[a], wide) + _far(profiles[b], typical[b], wide)
+    crossed = _far(profiles[a], typical[b], wide) + _far(profiles[b], typical[a], wide)
     return own - crossed if own > SWAP_FAR and crossed < SWAP_NEAR and own - crossed > SWAP_GAIN else None
 
 
-def _how(profile: Profile, typical: Mapping[str, float]) -> str:
+def _how(profile: Profile, typical: Mapping[str, float], wide: float) -> str:
     """Say in plain words how a marker differs, empty when it does not."""
-    far = {key: value for key, value in _distances(profile, typical).items() if abs(value) > FAR}
+    far = {key: value for key, value in _distances(profile, typical, wide).items() if abs(value) > FAR}
     parts = []
     if "filled" in far:
         more = "more" if far["filled"] > 0 else "less"
