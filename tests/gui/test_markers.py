@@ -126,7 +126,7 @@ def test_pasted_names_reach_layers_file_and_matching_and_can_be_undone(tab: Any)
     path = tab.session.path
     tab.session.state.channels.chosen = {"NeuN": "NeuN", "Iba1": ""}
     tab.tools.rename.click()
-    dialog = tab.actions.rename_dialog
+    dialog = tab.deeds.rename_dialog
     dialog.text.setPlainText("Hoechst\nHH3\nRBFOX3\nGFAP\nOLIG2\nCH_6")
     assert not dialog.rename.isEnabled()
     assert "6 names" in dialog.problem.text()
@@ -157,7 +157,7 @@ def test_names_that_cannot_be_saved_count_in_the_window_and_it_says_so(
         raise OutputError("The marker names cannot be saved beside the slide: No space left on device.")
 
     monkeypatch.setattr("napari_dama.gui.session.save_names", full)
-    tab.actions.rename(["Hoechst", *tab.session.slide.markers[1:]])
+    tab.deeds.rename(["Hoechst", *tab.session.slide.markers[1:]])
     assert tab.session.slide.markers[0] == "Hoechst"
     assert "No space" in dock.message.text.text()
     assert "window only" in dock.message.text.text()
@@ -225,7 +225,7 @@ def test_each_slide_keeps_its_own_choices(tab: Any, dock: Any, tmp_path: Path, w
 
 def test_the_table_of_matches_chooses_and_says_what_follows(tab: Any) -> None:
     tab.tools.mapping.click()
-    dialog = tab.actions.mapping_dialog
+    dialog = tab.deeds.mapping_dialog
     assert dialog.table.item(0, 2).text() == "same name"
     dialog.choose("NeuN", "Iba1")
     assert tab.session.state.channels.chosen["NeuN"] == "Iba1"
@@ -261,12 +261,12 @@ def test_swapped_channels_are_said_in_the_tab_and_in_the_table(
     dock.state.channels.chosen = {"NeuN": "Iba1", "Iba1": "NeuN"}
     wait_for(lambda: bool(tab.check.findings))
     assert "look swapped" in tab.unlike.text()
-    tab.actions.show_mapping()
-    assert "NeuN (Iba1)" in tab.actions.mapping_dialog.findings.text()
+    tab.deeds.show_mapping()
+    assert "NeuN (Iba1)" in tab.deeds.mapping_dialog.findings.text()
     dock.state.channels.chosen = {}
     wait_for(lambda: not tab.check.busy)
     assert tab.unlike.text() == ""
-    assert "Yes" in tab.actions.mapping_dialog.findings.text()
+    assert "Yes" in tab.deeds.mapping_dialog.findings.text()
     dock.close_down()
 
 
@@ -346,8 +346,8 @@ def test_a_layer_with_channels_is_analysed_split_and_saved(
     assert dock.state.slide == "layer:from elsewhere"
 
     file = tmp_path / "saved.ome.tif"
-    tab.actions.save(file)
-    wait_for(lambda: tab.actions.work is None)
+    tab.deeds.save(file)
+    wait_for(lambda: tab.deeds.work is None)
     assert dock.state.slide == str(file)
     assert dock.session.file_problem == ""
     assert not tab.tools.save.isVisibleTo(tab)

@@ -48,7 +48,7 @@ class ChannelsTab(Tab):
         self.rows: list[MarkerRowWidget] = []
         self._seen: set[str] = set()
         self.check = MarkerCheck(session, self)
-        self.actions = MarkerActions(viewer, session, self.book, self.check, self)
+        self.deeds = MarkerActions(viewer, session, self.book, self.check, self)
         self._build()
         # layers come and go one by one: the list is built once they are all there
         self._later = QTimer(self)
@@ -89,8 +89,9 @@ class ChannelsTab(Tab):
             self.column.addWidget(widget)
         self.column.addLayout(titles)
         self.column.addLayout(self.list)
-        for widget in (self.reset, self.absent, self.types, self.notes):
-            self.column.addWidget(widget)
+        self.column.addWidget(self.reset)
+        for label in (self.absent, self.types, self.notes):
+            self.column.addWidget(label)
         self.column.addStretch()
 
     def _connect(self) -> None:
@@ -110,16 +111,16 @@ class ChannelsTab(Tab):
         tools.solo_asked.connect(self.toggle_solo)
         tools.all_asked.connect(self._on_show_all)
         tools.used_asked.connect(self._on_show_used)
-        actions = self.actions
-        tools.rename_asked.connect(actions.ask_names)
-        tools.undo_asked.connect(actions.undo_names)
-        tools.mapping_asked.connect(actions.show_mapping)
-        tools.split_asked.connect(actions.split)
-        tools.save_asked.connect(actions.ask_file)
-        actions.changed.connect(self._sync)
-        actions.relinked.connect(self.relinked)
-        actions.failed.connect(self.failed)
-        actions.noted.connect(self.noted)
+        deeds = self.deeds
+        tools.rename_asked.connect(deeds.ask_names)
+        tools.undo_asked.connect(deeds.undo_names)
+        tools.mapping_asked.connect(deeds.show_mapping)
+        tools.split_asked.connect(deeds.split)
+        tools.save_asked.connect(deeds.ask_file)
+        deeds.changed.connect(self._sync)
+        deeds.relinked.connect(self.relinked)
+        deeds.failed.connect(self.failed)
+        deeds.noted.connect(self.noted)
         tools.presets.failed.connect(self.failed)
         tools.presets.noted.connect(self.noted)
 
@@ -207,7 +208,7 @@ class ChannelsTab(Tab):
         self._sync_check()
 
     def _sync_tools(self) -> None:
-        self.tools.sync(self.markers, on_file=has_file(self.session.state.slide), saving=self.actions.saving)
+        self.tools.sync(self.markers, on_file=has_file(self.session.state.slide), saving=self.deeds.saving)
 
     def _sync_check(self) -> None:
         say(self.unlike, "\n".join(finding.sentence for finding in self.check.findings))
@@ -309,7 +310,7 @@ class ChannelsTab(Tab):
         """Let go of the layers."""
         self._later.stop()
         self.keys.close()
-        self.actions.close_down()
+        self.deeds.close_down()
         for row in self.rows:
             row.close_down()
         self.histogram.close_down()

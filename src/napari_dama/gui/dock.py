@@ -174,7 +174,7 @@ class DamaDock(QWidget):
 
     def _on_adopted(self, slide: str, names: tuple[str, ...]) -> None:
         self._on_relinked(slide)
-        self.channels.actions.rename(names)
+        self.channels.deeds.rename(names)
 
     def _on_relinked(self, slide: str) -> None:
         self.state.slide = slide

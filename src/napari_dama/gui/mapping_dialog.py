@@ -71,17 +71,17 @@ class MappingDialog(QDialog):
         self.findings = wrapped(QLabel())
         self.findings.setToolTip(tooltips.MARKER_CHECK)
         self.again = narrow(QPushButton("Match again"), tooltips.RESET_MAP)
-        self.done = narrow(QPushButton("Close"))
-        self.done.setDefault(True)
+        self.close_button = narrow(QPushButton("Close"))
+        self.close_button.setDefault(True)
         layout = QVBoxLayout(self)
         layout.addWidget(self.intro)
         layout.addWidget(self.table, stretch=1)
         for widget in (self.problem, self.types, self.unused, self.title, self.findings):
             layout.addWidget(widget)
-        layout.addLayout(beside(self.again, self.done))
+        layout.addLayout(beside(self.again, self.close_button))
         self.resize(640, 560)
         self.again.clicked.connect(self._on_again)
-        self.done.clicked.connect(self.close)
+        self.close_button.clicked.connect(self.close)
 
     def _sync(self) -> None:
         session, plan = self.session, self.session.plan

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtGui import QAction  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
@@ -76,33 +77,34 @@ class PresetsButton(QPushButton):
         markers = self._markers
         names = () if markers is None else markers.names
         found, wrong = list_presets(names)
-        save = self.list.addAction("Save colours and contrast ...")
+        save = _entry(self.list, "Save colours and contrast ...")
         save.setEnabled(markers is not None)
         save.triggered.connect(self.ask)
         self.list.addSeparator()
         for preset in found:
             self._add(preset, names)
         if not found:
-            self.list.addAction("No preset yet").setEnabled(False)
+            _entry(self.list, "No preset yet").setEnabled(False)
         for sentence in wrong:
-            broken = self.list.addAction("A file that is no preset")
+            broken = _entry(self.list, "A file that is no preset")
             broken.setToolTip(sentence)
             broken.setEnabled(False)
 
     def _add(self, preset: Preset, names: Sequence[str]) -> None:
         known = round(preset.share_of(names) * len(names))
         title = f"{preset.name}  ({known} of {len(names)} markers)" if names else preset.name
-        menu = self.list.addMenu(f"{title}  \N{BULLET} default" if preset.default else title)
-        here = menu.addAction("Apply to this slide")
+        menu = QMenu(f"{title}  \N{BULLET} default" if preset.default else title, self.list)
+        self.list.addMenu(menu)
+        here = _entry(menu, "Apply to this slide")
         here.setEnabled(known > 0)
         here.triggered.connect(partial(self._on_apply, preset, False))
-        everywhere = menu.addAction("Apply to all open slides")
+        everywhere = _entry(menu, "Apply to all open slides")
         everywhere.triggered.connect(partial(self._on_apply, preset, True))
-        usual = menu.addAction("Use for every slide like this (default)")
+        usual = _entry(menu, "Use for every slide like this (default)")
         usual.setCheckable(True)
         usual.setChecked(preset.default)
         usual.triggered.connect(partial(self.set_default, preset))
-        delete = menu.addAction("Delete ...")
+        delete = _entry(menu, "Delete ...")
         delete.triggered.connect(partial(self._on_delete, preset))
 
     def _on_apply(self, preset: Preset, everywhere: bool, checked: bool = False) -> None:
@@ -227,6 +229,12 @@ class PresetsButton(QPushButton):
         for work in self.works:
             work.let_go()
         self.works = []
+
+
+def _entry(menu: QMenu, title: str) -> QAction:
+    action = QAction(title, menu)
+    menu.addAction(action)
+    return action
 
 
 class SaveDialog(QDialog):

@@ -109,7 +109,8 @@ def sample_pixels(slide: Slide, channel: int, *, level: int, max_pixels: int) ->
                 region = Region(int(y), int(y) + side, int(x), int(x) + side)
                 blocks.append(slide.read(region, channels=[channel], level=level)[0].reshape(-1))
         found = np.concatenate(blocks)
-    return found if found.dtype.kind in "iu" else found[np.isfinite(found)]
+    kept: NDArray[Any] = found if found.dtype.kind in "iu" else found[np.isfinite(found)]
+    return kept
 
 
 def ends_at(

@@ -98,8 +98,8 @@ def parse_names(text: str) -> list[str]:
     separator = next((mark for mark in ("\t", ";", ",") if mark in lines[0]), None)
     if separator is None:
         names = [_tidy(line) for line in lines]
-        header = names[0].casefold() in ("marker_name", "marker", "markers", "channel_name", "channel names")
-        return names[1:] if header and len(names) > 1 else names
+        titled = names[0].casefold() in ("marker_name", "marker", "markers", "channel_name", "channel names")
+        return names[1:] if titled and len(names) > 1 else names
     rows = [
         row
         for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=separator, skipinitialspace=True)

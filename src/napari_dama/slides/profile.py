@@ -123,7 +123,8 @@ def _coarse(pixels: NDArray[np.float32], pixel_um: float) -> NDArray[np.float32]
     if factor == 1 or height < 4 or width < 4:
         return pixels
     cut = pixels[:, : height * factor, : width * factor]
-    return cut.reshape(count, height, factor, width, factor).mean(axis=(2, 4))
+    coarse: NDArray[np.float32] = cut.reshape(count, height, factor, width, factor).mean(axis=(2, 4))
+    return coarse
 
 
 def _correlation(one: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> float:
@@ -209,7 +210,8 @@ def unlike(
     wide = max(1.0, math.sqrt(FULL_UM2 / max(area_um2, 1.0)))
     known = [marker for marker in profiles if any(key in typical.get(marker, {}) for key in KEYS)]
     title = {marker: (names or {}).get(marker) or marker for marker in known}
-    findings, swapped = [], set()
+    findings: list[Finding] = []
+    swapped: set[str] = set()
     pairs = sorted(
         (gain, a, b)
         for i, a in enumerate(known)

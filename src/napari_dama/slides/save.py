@@ -144,7 +144,8 @@ def _shrunk(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
         return pixels
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
     means = pixels.reshape(height, factor, width, factor).mean(axis=(1, 3), dtype=np.float64)
-    return (np.rint(means) if pixels.dtype.kind in "iu" else means).astype(pixels.dtype)
+    shrunk: NDArray[Any] = (np.rint(means) if pixels.dtype.kind in "iu" else means).astype(pixels.dtype)
+    return shrunk
 
 
 def _metadata(slide: Slide, pixel_um: float | None) -> dict[str, Any]:
