@@ -249,7 +249,7 @@ def test_swapped_channels_are_said_in_the_tab_and_in_the_table(
     from napari_dama.gui.dock import DamaDock
     from napari_dama.simulate import write_simulated
 
-    (path,) = write_simulated(tmp_path, n=1, size=512, seed=5000)
+    (path,) = write_simulated(tmp_path, n=1, size=896, seed=5000)
     viewer = make_napari_viewer()
     add_slide(viewer, path)
     dock = DamaDock(viewer)
@@ -259,7 +259,7 @@ def test_swapped_channels_are_said_in_the_tab_and_in_the_table(
     assert tab.check.findings == ()
     assert tab.check.why_not == ""
     dock.state.channels.chosen = {"NeuN": "Iba1", "Iba1": "NeuN"}
-    wait_for(lambda: bool(tab.check.findings))
+    wait_for(lambda: bool(tab.check.findings), 60)
     assert "look swapped" in tab.unlike.text()
     tab.deeds.show_mapping()
     assert "NeuN (Iba1)" in tab.deeds.mapping_dialog.findings.text()
