@@ -90,7 +90,9 @@ class AdoptDialog(QDialog):
         shape = (first.data[0] if first.multiscale else first.data).shape
         self.axis.clear()
         for axis in self.candidate.axes:
-            self.axis.addItem(f"axis {axis} ({first.axis_labels[axis]}): {shape[axis]} long", axis)
+            label = str(first.axis_labels[axis])
+            named = "" if label.lstrip("-").isdigit() else f" ({label})"
+            self.axis.addItem(f"axis {axis + 1} of {len(shape)}{named}: {shape[axis]} channels", axis)
         self.axis.setCurrentIndex(max(self.axis.findData(self.candidate.axis), 0))
         self.axis.setEnabled(self.axis.count() > 1)
         if not self.candidate.axes:

@@ -70,4 +70,5 @@ class Adopter(QObject):
         if pixel_um is not None:
             for layer in candidate.layers:
                 place_layer(layer, pixel_um)
+            self.viewer.reset_view()
         self.adopted.emit(slide, names)

@@ -148,14 +148,20 @@ class ChannelsTab(Tab):
         self.markers = self.session.markers = None
 
     def _relist(self) -> None:
-        """Build the rows anew."""
+        """Build the rows anew where they are not the markers in their order."""
+        markers = self.markers
+        wanted = [] if markers is None else [markers[index] for index in markers.order]
+        if len(wanted) == len(self.rows) and all(
+            row.state is marker for row, marker in zip(self.rows, wanted, strict=True)
+        ):
+            self._sync()
+            return
         for row in self.rows:
             row.close_down()
             self.list.removeWidget(row)
             row.deleteLater()
         self.rows = []
-        markers = self.markers
-        for marker in [] if markers is None else [markers[index] for index in markers.order]:
+        for marker in wanted:
             row = MarkerRowWidget(marker)
             row.feeds_chosen.connect(self._on_feeds)
             row.picked.connect(self._on_picked)

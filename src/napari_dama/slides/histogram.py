@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 1_000_000
 BINS: Final = 128
+FEW_COUNTS: Final = 32
 _BLOCK_PX: Final = 256
 
 
@@ -78,6 +79,10 @@ def marker_histogram(
     if not len(values):
         return Histogram(np.array([0.0, 1.0]), np.array([0]), 0, level)
     low, high = float(values.min()), float(np.percentile(values, 99.95))
+    if (
+        values.dtype.kind in "iu" and high - low < FEW_COUNTS
+    ):  # sparse counts, as of ions: nearly all pixels are 0
+        high = min(float(values.max()), low + FEW_COUNTS)
     if values.dtype.kind in "iu":  # whole numbers: every bin as many of them
         step = max(1, int(np.ceil((high - low + 1) / bins)))
         edges = low - 0.5 + step * np.arange(int((high - low) // step) + 2, dtype=np.float64)
