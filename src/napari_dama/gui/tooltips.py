@@ -176,3 +176,44 @@ OUTLINES_LINE = "Draw a line across a cell to cut it in two. Both halves keep th
 OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at its waist."
 OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
 OUTLINES_DISCARD = "Leave the result as it was."
+
+MARKER_NAME = "Click: take it in hand (histogram, keys). Click twice: show it alone."
+NO_LAYER = "This marker's layer was removed from the window. It is analysed and measured all the same."
+HISTOGRAM = (
+    "How often each brightness occurs, on a logarithmic scale, counted on a part of the slide. Drag the edges of the band: "
+    "contrast of the picture. Dashed lines and curve: how the model scales the marker, whatever the picture shows."
+)
+PREVIOUS_MARKER = "Show the previous marker alone (key: comma, in the picture)."
+NEXT_MARKER = "Show the next marker alone (key: full stop, in the picture)."
+SOLO = "Show this marker alone; again: back to what was shown (key: H, in the picture)."
+PRESETS = "Save colours and contrast, and apply them to this slide, to all, or to every slide that you open."
+PRESET_VALUE = (
+    "The same brightness looks the same on every slide. Right for slides of one microscope and exposure."
+)
+PRESET_PERCENTILE = (
+    "Every slide is stretched to its own pixels. Right for slides of other exposure, dye or bit depth."
+)
+PRESET_DEFAULT = "Applied by itself to slides with at least half of these markers."
+PRESET_REPLACE = "There is a preset of that name: replace it."
+RENAME = "Paste or read a list of marker names, and see how they meet the model's, before anything changes."
+RENAME_UNDO = "Go back to the names before."
+RENAME_LIST = "One name per line, or with commas or tabs between them, in the order of the channels."
+RENAME_FILE = (
+    "A text, CSV or TSV file: one name per line, or columns such as channel and marker (MCMICRO, CODEX)."
+)
+RENAME_OWN = "The names that the slide's own file gives."
+RENAME_DO = (
+    "Use the new names. They are kept in a small file beside the slide, which is itself left as it is."
+)
+MAPPING = "How the slide's markers meet the model's, why, and what follows; and whether they look as the model expects."
+MAP_SLIDE_MARKER = "The slide's marker that serves this marker of the model."
+MARKER_CHECK = (
+    "Compares stained area, place (in nuclei or not) and grain of each marker with the slides that the model learned from. "
+    "It finds many swapped channels and failed stains, not all of them: look at the picture, too."
+)
+SPLIT = "Make one layer per marker, each with its own colour and contrast, so that several are seen at once."
+SAVE_TIFF = "Write this slide as OME-TIFF with its marker names and pixel size, and go on with that file."
+USE_LAYERS = "Take image layers that were opened by another reader, or added by hand, as a slide."
+ADOPT_LAYERS = "A layer with an axis of channels, or several layers of one size with a marker each."
+ADOPT_AXIS = "The axis along which the markers lie. Of other axes the plane that is in view is taken."
+ADOPT_USE = "Nothing is copied: the slide reads from the layers."

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.errors import OutputError, SettingsError
+from napari_dama.gui.layers import has_file
 from napari_dama.gui.resolve import unused
+from napari_dama.gui.session import NO_FILE
 from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, checked
 
@@ -98,6 +100,8 @@ def resolve_train(
     raw["task"] = state.kind
     if state.kind == "types" and state.annotation:
         annotation = _annotation(state.annotation, annotations)
+        if not has_file(annotation.slide):
+            raise SettingsError(NO_FILE)
         cells = job / ANNOTATIONS / "cells.csv"
         slide = {"path": annotation.slide, "cells": cells, "pixel_um": pixel_um}
         raw["sources"] = {**wishes, "slides": [slide]}
@@ -130,6 +134,8 @@ def _pretrain_data(
             "Open a slide first, or choose slides or a crop store: there are no cells to look at."
         )
     if not data:
+        if not all(has_file(path) for path in slides):
+            raise SettingsError(NO_FILE)
         opened = [{"path": path, "pixel_um": pixel_um} for path in slides]
         return {"sources": {**wishes, "slides": opened}}
     if len(data) == 1 and not slide_files(data[0]):
