@@ -31,6 +31,7 @@ COMMANDS = (
         "crops",
         "analyse",
         "embed",
+        "impute",
         "reconstruct",
         "pretrain",
         "finetune",

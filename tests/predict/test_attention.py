@@ -32,6 +32,7 @@ def model() -> Model:
 
 
 @pytest.mark.parametrize("fused", [True, False])
+@torch.no_grad()
 def test_weights_give_back_what_the_network_computes(fused: bool) -> None:
     torch.manual_seed(0)
     encoder = Encoder(EncoderSpec("tiny", channels=3, image_px=64)).eval()
@@ -41,10 +42,13 @@ def test_weights_give_back_what_the_network_computes(fused: bool) -> None:
     x = torch.rand(2, 3, 64, 64)
     inputs, outputs = [], []
     last = encoder.blocks[-1].attn
-    handle = last.register_forward_hook(
-        lambda _, given, made: (inputs.append(given[0]), outputs.append(made))
-    )
-    with torch.inference_mode():
+
+    def note(module: object, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
+        inputs.append(given[0])
+        outputs.append(made)
+
+    handle = last.register_forward_hook(note)
+    with torch.no_grad():
         weights = attention_weights(encoder, x)
     handle.remove()
 

@@ -57,7 +57,7 @@ class Explanation:
         return np.kron(patches, np.ones((side, side), patches.dtype))
 
     def difference(self, mask: Literal["random", "adaptive"]) -> NDArray[np.float32]:
-        """Filled-in minus true, (C, H, W) float32, 0 where visible, on the slide's linear scale: 1 is a marker's bright end."""
+        """Filled-in minus true, (C, H, W) float32, 0 where visible; 1 is the bright end of a marker on the slide."""
         hidden, image = (
             (self.hidden_random, self.image_random)
             if mask == "random"
