@@ -126,14 +126,14 @@ def test_analyse_look_click_and_explain(dock: Any, wait_for: Wait) -> None:
     wait_for(lambda: dock.explain.work is None)
     assert dock.tabs.currentIndex() == 3
     first = layers_of(dock.viewer.layers, "explain")
-    assert {about(entry)["show"] for entry in first} == {"seen", "filled", "error", "overlap"}
-    assert "12 of 64 pieces" in dock.explain.text.text()
+    assert {about(entry)["show"] for entry in first} == {"seen", "filled", "difference", "error", "overlap"}
+    assert "12 of 64 pieces" in dock.explain.fill.text.text()
     visible = {about(entry)["show"] for entry in first if entry.visible}
     assert visible == {"filled"}
     dock.state.explain.show = "error"
     assert {about(entry)["show"] for entry in first if entry.visible} == {"error"}
     before = dock.explain.explanation.hidden_random
-    dock.explain.another.click()
+    dock.explain.fill.another.click()
     wait_for(lambda: dock.explain.work is None)
     assert (dock.explain.explanation.hidden_random != before).any()
     assert len(layers_of(dock.viewer.layers, "explain")) == len(first)

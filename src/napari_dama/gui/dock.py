@@ -24,6 +24,7 @@ from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.layers import foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
+from napari_dama.gui.result_layers import mark_cell
 from napari_dama.gui.results_tab import ResultsTab
 from napari_dama.gui.session import Session
 from napari_dama.gui.state import DamaState
@@ -115,6 +116,7 @@ class DamaDock(QWidget):
         self.analyse.tile_done.connect(self.results.show_live)
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
+        self.explain.cell_asked.connect(self._on_cell_asked)
         self.train.model_offered.connect(self._on_model_offered)
 
     def _sync_slides(self, event: object = None) -> None:
@@ -178,6 +180,13 @@ class DamaDock(QWidget):
     def _on_explain_asked(self) -> None:
         self.tabs.setCurrentIndex(3)
         self.explain.explain_cell()
+
+    def _on_cell_asked(self, label: int) -> None:
+        """Explain goes to another cell: it becomes the clicked one."""
+        results = self.results
+        if results.result is not None and results.layer is not None:
+            self.state.results.selected = label
+            mark_cell(self.viewer, results.layer, results.result, label)
 
     def _on_model_offered(self, name: str) -> None:
         self.state.model = name

@@ -341,8 +341,7 @@ def measure(means: PatchMeans) -> Quality | None:
 def _line(features: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
     """Least squares with an intercept."""
     design = np.column_stack([features, np.ones(len(features))])
-    fit: NDArray[np.float64] = np.linalg.lstsq(design, true, rcond=1e-6)[0]
-    return fit
+    return np.asarray(np.linalg.lstsq(design, true, rcond=1e-6)[0], np.float64)
 
 
 def _apply(fit: NDArray[np.float64], features: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -178,7 +178,8 @@ def _at_slide_scale(
     """A prediction (H, W) over model pixels, on the linear scale, at the slide's pixels of a tile's core."""
     rows = axis_matrix((core.y0, core.y1), (inner.y0, inner.y1), scale=1 / scale, size=inner.y1)
     columns = axis_matrix((core.x0, core.x1), (inner.x0, inner.x1), scale=1 / scale, size=inner.x1)
-    return resample(linear(np.clip(made, 0, None))[None], rows, columns)[0]
+    out: NDArray[np.float32] = resample(linear(np.clip(made, 0, None))[None], rows, columns)[0]
+    return out
 
 
 def _joined(parts: list[PatchMeans]) -> PatchMeans:
