@@ -116,7 +116,7 @@ class Asker(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._lock = threading.Condition()
-        self._waiting: dict[str, tuple[int, Bench, Callable[[Loaded, Report, Stop], Any]]] = {}
+        self._waiting: dict[str, tuple[int, Bench, Callable[[Loaded, Report, Stop], Any], bool]] = {}
         self._newest: dict[str, int] = {}
         self._open: set[str] = set()
         self._ticket = 0
@@ -134,10 +134,13 @@ class Asker(QObject):
         """Whether an answer of one kind is awaited."""
         return kind in self._open
 
-    def ask(self, kind: str, bench: Bench, question: Callable[[Loaded, Report, Stop], Any]) -> None:
+    def ask(
+        self, kind: str, bench: Bench, question: Callable[[Loaded, Report, Stop], Any], *, small: bool = True
+    ) -> None:
         """Ask; an older question of this kind that is not answered yet is forgotten.
 
-        ``question(loaded, progress, stop)`` runs in the thread; ``stop()`` is true once a newer one is asked.
+        ``question(loaded, progress, stop)`` runs in the thread; ``stop()`` is true once a newer one is asked. A ``small``
+        one, of few crops, is computed in one processor's thread; see `napari_dama.predict.threads`.
         """
         if self._work is None:
             self._work = Work(self._serve, self)
@@ -147,7 +150,7 @@ class Asker(QObject):
             self._ticket += 1
             self._newest[kind] = self._ticket
             self._waiting.pop(kind, None)
-            self._waiting[kind] = (self._ticket, bench, question)
+            self._waiting[kind] = (self._ticket, bench, question, small)
             self._lock.notify()
         self._open.add(kind)
         self.busy_changed.emit()
@@ -171,8 +174,8 @@ class Asker(QObject):
                     if stop():
                         return
                     kind = next(iter(self._waiting))
-                    ticket, bench, question = self._waiting.pop(kind)
-                report(self._answer(kind, ticket, bench, question, report, stop))
+                    ticket, bench, question, small = self._waiting.pop(kind)
+                report(self._answer(kind, ticket, bench, question, small, report, stop))
         finally:
             if self._loaded is not None:
                 self._loaded.close()
@@ -183,6 +186,7 @@ class Asker(QObject):
         ticket: int,
         bench: Bench,
         question: Callable[[Loaded, Report, Stop], Any],
+        small: bool,
         report: Report,
         stop: Stop,
     ) -> Answer:
@@ -197,7 +201,10 @@ class Asker(QObject):
                 if self._loaded is not None:
                     self._loaded.close()
                 self._loaded = Loaded(bench)
-            return Answer(kind, ticket, question(self._loaded, tell, unwanted))
+            from napari_dama.predict.threads import few_threads
+
+            with few_threads(small=small):
+                return Answer(kind, ticket, question(self._loaded, tell, unwanted))
         except Interrupted:
             return Answer(kind, ticket)
         except Exception as error:  # everything is shown in the window

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QSlider, QWidget
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.explain_layers import add_layers, remove_layers, show_layers
+from napari_dama.gui.explain_layers import remove_layers, show_explanation
 from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.explain_pictures import TITLES, pictures_of
 from napari_dama.gui.explain_plan import MASKS, SHOWS, sentence
@@ -58,12 +58,13 @@ class FillPage(Page):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Hidden", beside(self.mask_ratio, self.mask_text))
         form.addRow("Overlap", beside(self.overlap, self.overlap_text))
-        form.addRow("Mask", beside(self.mask_box, self.another))
-        form.addRow("Marker", beside(self.marker_box, self.save))
+        form.addRow("Mask", self.mask_box)
+        form.addRow("Marker", self.marker_box)
         showing = QFormLayout()
         showing.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        showing.addRow("On the slide", self.show_box)
+        showing.addRow("On slide", self.show_box)
         self.column.addLayout(form)
+        self.column.addLayout(beside(self.another, self.save))
         self.column.addWidget(self.pictures)
         self.column.addLayout(showing)
         self.column.addWidget(self.text)
@@ -102,8 +103,6 @@ class FillPage(Page):
         if kind != "fill":
             return
         self.explanation = value
-        if not self._live:
-            add_layers(self.context.viewer, self.context.session, value, self._marker)
         self._show()
         self.sync()
 
@@ -112,8 +111,16 @@ class FillPage(Page):
         return self.context.place_of(self.state.marker)
 
     def _show(self) -> None:
-        show_layers(self.context.viewer, self.state.mask, self.state.show)
         if self.explanation is not None:
+            if not self._live:
+                show_explanation(
+                    self.context.viewer,
+                    self.context.session,
+                    self.explanation,
+                    mask=self.state.mask,
+                    show=self.state.show,
+                    marker=self._marker,
+                )
             pictures = pictures_of(self.explanation, self.state.mask, self._marker, self.context.colours())
             self.pictures.show_pictures(pictures, self.state.show)
         self.mask_box.setCurrentIndex(max(self.mask_box.findData(self.state.mask), 0))
@@ -168,8 +175,6 @@ class FillPage(Page):
         self.state.marker = self.marker_box.itemData(index)
 
     def _on_marker_state(self) -> None:
-        if self.explanation is not None and not self._live:
-            add_layers(self.context.viewer, self.context.session, self.explanation, self._marker)
         self._show()
         self.sync()
 

@@ -10,17 +10,25 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 from napari_dama.gui.explain_pictures import shown_difference
 from napari_dama.gui.explain_plan import placing, view_of
 from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour, usual_colour
+from napari_dama.slides.picture import composite
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.session import Session
-    from napari_dama.gui.state import ExplainMask
+    from napari_dama.gui.state import ExplainMask, ExplainShow
     from napari_dama.predict.explanation import CropPlace, Explanation
     from napari_dama.predict.impute import Imputed
 
 _HIDDEN = (0.0, 0.0, 0.0, 0.82)
 _SHARED = (1.0, 0.85, 0.1, 0.55)
+NAMES = {
+    "seen": "Explain: hidden from the model",
+    "filled": "Explain: filled in",
+    "difference": "Explain: difference",
+    "error": "Explain: error",
+    "overlap": "Explain: seen by both masks",
+}
 
 
 def remove_layers(viewer: napari.Viewer) -> None:
@@ -49,86 +57,55 @@ def marker_colours(viewer: napari.Viewer, session: Session) -> dict[int, str]:
     return shown or {place: usual_colour(session.panel.names[place]) for place in present}
 
 
-def add_layers(
-    viewer: napari.Viewer, session: Session, explanation: Explanation, marker: int | None = None
-) -> list[Any]:
-    """Show an explanation on its slide; returns the layers. Those of an older one are filled anew where they fit.
+def show_explanation(
+    viewer: napari.Viewer,
+    session: Session,
+    explanation: Explanation,
+    *,
+    mask: ExplainMask,
+    show: ExplainShow,
+    marker: int | None = None,
+) -> Any:
+    """Show one picture of an explanation on its slide, and hide the others; returns its layer, None for the slide alone.
 
-    ``marker`` is the place in the panel whose difference is shown; None: the mean over all.
+    Each kind of picture has one layer, made when it is first asked for and filled anew afterwards: many layers would take
+    napari longer than the model takes.
+
+    Parameters
+    ----------
+    marker
+        Place in the panel of the one marker that is shown; None: all of them.
     """
+    for layer in layers_of(viewer.layers, "explain"):
+        if about(layer)["show"] != show:
+            layer.visible = False
+    if show == "slide":
+        return None
     um = session.pixel.pixel_um or 1.0
     pixels = placing(explanation.crop_region, um)
-    patch_px = explanation.input.shape[1] // len(explanation.hidden_random)
-    pieces = placing(explanation.crop_region, um, every=patch_px)
-    whole = placing(explanation.crop_region, um, every=explanation.input.shape[1])
-    wanted: list[tuple[str, str, Any, dict[str, Any]]] = []
-
-    def want(kind: str, mask: str, show: str, data: Any, **options: Any) -> None:
-        tag = {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
-        wanted.append((kind, options.pop("name"), data, {**options, "metadata": tag}))
-
-    masks: tuple[ExplainMask, ...] = ("random", "adaptive")
-    top = max(float(explanation.error_random.max()), float(explanation.error_adaptive.max()), 1e-6)
-    for mask in masks:
-        view, name = view_of(explanation, mask), f"Explain {mask}: "
-        blank = {"contrast_limits": (0, 1), "blending": "opaque", **whole}
-        want("image", mask, "filled", np.zeros((1, 1), np.float32), name=name + "backdrop", **blank)
-        for index, colour in marker_colours(viewer, session).items():
-            want(
-                "image",
-                mask,
-                "filled",
-                view.filled[index],
-                name=name + explanation.markers[index],
-                colormap=colour_ramp(colour),
-                contrast_limits=(0, 1),
-                blending="additive",
-                **pixels,
-            )
-        want(
-            "labels",
-            mask,
-            "seen",
-            view.hidden.astype(np.uint8),
-            name=name + "hidden",
-            colormap=_one_colour(_HIDDEN),
-            opacity=1.0,
-            **pieces,
-        )
-        want(
-            "image",
-            mask,
-            "difference",
-            shown_difference(explanation, mask, marker),
-            name=name + "difference",
-            colormap=two_sided_colormap(),
-            contrast_limits=(-0.5, 0.5),
-            blending="translucent",
-            **pixels,
-        )
-        want(
-            "image",
-            mask,
-            "error",
-            view.error,
-            name=name + "error",
-            colormap="magma",
-            contrast_limits=(0, top),
-            blending="translucent",
-            opacity=0.85,
-            **pieces,
-        )
-    want(
-        "labels",
-        "both",
-        "overlap",
-        explanation.overlap.astype(np.uint8),
-        name="Explain: seen twice",
-        colormap=_one_colour(_SHARED),
-        opacity=1.0,
-        **pieces,
+    pieces = placing(
+        explanation.crop_region, um, every=explanation.input.shape[1] // len(explanation.hidden_random)
     )
-    return _put(viewer, "explain", wanted)
+    view = view_of(explanation, mask)
+    kind, options = "image", dict[str, Any]()
+    data: Any
+    if show == "filled":
+        colours = marker_colours(viewer, session)
+        data = composite(view.filled, colours if marker is None else {marker: colours.get(marker, "#ffffff")})
+        options = {"rgb": True, "blending": "translucent", **pixels}
+    elif show == "difference":
+        data = shown_difference(explanation, mask, marker)
+        options = {"colormap": two_sided_colormap(), "contrast_limits": (-0.5, 0.5), **pixels}
+    elif show == "error":
+        data = view.error
+        top = max(float(explanation.error_random.max()), float(explanation.error_adaptive.max()), 1e-6)
+        options = {"colormap": "magma", "contrast_limits": (0, top), "opacity": 0.85, **pieces}
+    else:
+        kind, data = "labels", (view.hidden if show == "seen" else explanation.overlap).astype(np.uint8)
+        colour = _HIDDEN if show == "seen" else _SHARED
+        options = {"colormap": _one_colour(colour), "opacity": 1.0, **pieces}
+    options["metadata"] = {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
+    return _put(viewer, ("explain", show), kind, NAMES[show], data, options)
 
 
 def add_map(
@@ -145,7 +122,7 @@ def add_map(
         **placing(place, session.pixel.pixel_um or 1.0),
         "metadata": {KEY: {"role": "explain map", "slide": session.state.slide}},
     }
-    return _put(viewer, "explain map", [("image", name, values, options)])[0]
+    return _put(viewer, ("explain map", ""), "image", name, values, options)
 
 
 def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colour: str) -> Any:
@@ -159,10 +136,8 @@ def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colou
             KEY: {"role": f"imputed {imputed.marker}", "slide": session.state.slide, "marker": imputed.marker}
         },
     }
-    name = f"{imputed.marker}, predicted"
-    layer = _put(viewer, f"imputed {imputed.marker}", [("image", name, imputed.image, options)])[0]
-    layer.visible = True
-    return layer
+    which = f"imputed {imputed.marker}", ""
+    return _put(viewer, which, "image", f"{imputed.marker}, predicted", imputed.image, options)
 
 
 def remove_imputed(viewer: napari.Viewer) -> None:
@@ -185,10 +160,7 @@ def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, fl
         "units": ("um", "um"),
         "metadata": {KEY: {"role": "explain square", "slide": session.state.slide}},
     }
-    layer = _put(viewer, "explain square", [("points", "Explain: square", [centre], options)])[0]
-    layer.size = side_px
-    layer.visible = True
-    return layer
+    return _put(viewer, ("explain square", ""), "points", "Explain: square", [centre], options)
 
 
 def mark_alike(
@@ -215,31 +187,25 @@ def mark_alike(
     return layer
 
 
-def _put(viewer: napari.Viewer, role: str, wanted: list[tuple[str, str, Any, dict[str, Any]]]) -> list[Any]:
-    """Fill the layers of a role anew where they are those that are wanted; else replace them by new, hidden ones."""
-    there = layers_of(viewer.layers, role)
-    if [layer.name for layer in there] == [name for _, name, _, _ in wanted]:
-        for layer, (_, _, data, options) in zip(there, wanted, strict=True):
-            layer.data = data
-            for key in ("scale", "translate", "contrast_limits"):
-                if key in options:
-                    setattr(layer, key, options[key])
-            layer.metadata = {**layer.metadata, **options["metadata"]}
-        return there
+def _put(
+    viewer: napari.Viewer, which: tuple[str, str], kind: str, name: str, data: Any, options: dict[str, Any]
+) -> Any:
+    """Fill a layer anew, by its role and what it shows, or add it; returns it, visible."""
+    role, show = which
+    there = [layer for layer in layers_of(viewer.layers, role) if about(layer).get("show", "") == show]
     for layer in there:
-        viewer.layers.remove(layer)
+        layer.data = data
+        for key in ("scale", "translate", "contrast_limits", "colormap", "size"):
+            if key in options:
+                setattr(layer, key, options[key])
+        layer.metadata = {**layer.metadata, **options["metadata"]}
+        layer.visible = True
+        return layer
     active = viewer.layers.selection.active
-    add = {"image": viewer.add_image, "labels": viewer.add_labels, "points": viewer.add_points}
-    made = [add[kind](data, name=name, visible=False, **options) for kind, name, data, options in wanted]
+    add = {"image": viewer.add_image, "labels": viewer.add_labels, "points": viewer.add_points}[kind]
+    layer = add(data, name=name, **options)
     viewer.layers.selection.active = active
-    return made
-
-
-def show_layers(viewer: napari.Viewer, mask: str, show: str) -> None:
-    """Make the layers of one mask and one question visible, and hide the others."""
-    for layer in layers_of(viewer.layers, "explain"):
-        facts = about(layer)
-        layer.visible = facts["show"] == show and facts["mask"] in (mask, "both")
+    return layer
 
 
 def two_sided_colormap() -> Colormap:

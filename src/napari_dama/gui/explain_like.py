@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QWidget
 
-from napari_dama.errors import Interrupted
+from napari_dama.errors import Interrupted, ModelError
 from napari_dama.gui import tooltips
 from napari_dama.gui.explain_layers import mark_alike
 from napari_dama.gui.explain_page import Context, Page
@@ -134,13 +134,19 @@ class LikePage(Page):
         result, bench = self.context.result, self.context.bench()
 
         def task(progress: Report, stop: Stop) -> str:
+            from napari_dama.models.shelf import load_card
             from napari_dama.predict.embeddings import embed_cells, model_of
             from napari_dama.predict.result import ResultFolder
 
             found = ResultFolder.open(result)
             recorded = found.run.get("slide", {}).get("path")
             slide = bench.slide if recorded is None or not Path(recorded).exists() else None
-            embed_cells(result, slide=slide, model=model_of(found), progress=progress, stop=stop)
+            model = model_of(found)
+            try:
+                load_card(model)
+            except ModelError:  # it is gone from the shelf: the one chosen in the window does as well
+                model = bench.model
+            embed_cells(result, slide=slide, model=model, progress=progress, stop=stop)
             return result
 
         self.work = Work(task, self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QWidget
 
 from napari_dama.errors import DamaError
@@ -109,7 +110,7 @@ class MissingPage(Page):
 
             return impute_region(loaded.explainer(), region, marker, seed=seed, stop=stop)
 
-        self.context.asker.ask("missing", self.context.bench(), question)
+        self.context.asker.ask("missing", self.context.bench(), question, small=False)
         self.sync()
 
     def on_answer(self, kind: str, value: Any) -> None:
@@ -119,8 +120,10 @@ class MissingPage(Page):
         self.imputed = value
         colour = self._colour(value.marker)
         add_imputed(self.context.viewer, self.context.session, value, colour)
-        self.made.set_picture(composite(value.image[None], {0: colour}))
-        self.truth.set_picture(None if value.true is None else composite(value.true[None], {0: colour}))
+        both = value.image if value.true is None else np.concatenate([value.image, value.true])
+        top = max(float(np.percentile(both, 99.5)), 0.05)  # one brightness for both, so that they compare
+        self.made.set_picture(composite(value.image[None] / top, {0: colour}))
+        self.truth.set_picture(None if value.true is None else composite(value.true[None] / top, {0: colour}))
         self.truth.set_caption("not on this slide" if value.true is None else "as stained")
         self.sync()
 
@@ -144,9 +147,9 @@ class MissingPage(Page):
                 self.marker_box.addItem(name if name in present else f"{name} (not on this slide)", name)
         if self.state.missing not in names:
             card = self.context.session.card
-            nuclear = () if card is None else card.nuclear
+            wanted = [] if card is None else [n for n in card.type_markers if n in self.context.present()]
             with self.state.events.missing.blocked():
-                self.state.missing = next((n for n in names if n not in nuclear), names[0] if names else "")
+                self.state.missing = next(iter([*wanted, *names]), "")
         self.marker_box.setCurrentIndex(max(self.marker_box.findData(self.state.missing), 0))
         waiting = self.context.asker.is_busy("missing")
         ready = not self.blocker() and bool(names)

@@ -30,7 +30,7 @@ MASKS = {"random": "Random mask", "adaptive": "Adaptive mask"}
 SHOWS = {
     "seen": "what the model saw",
     "filled": "what it filled in",
-    "difference": "too bright (red) or too dark (blue)",
+    "difference": "where too bright or dark",
     "error": "where it was wrong",
     "overlap": "pieces that both masks show",
     "slide": "the slide only",

@@ -55,6 +55,7 @@ class ExplainTab(Tab):
         self.context = Context(viewer, session, self.asker)
         self._cell: tuple[float, float] | None = None
         self._cursor: tuple[float, float] | None = None
+        self._going = False
         self._build()
         self.wait = _timer(self, 250, self.compute)
         self.pace = _timer(self, FOLLOW_MS, self._on_pace)
@@ -132,7 +133,8 @@ class ExplainTab(Tab):
     def set_cell(self, centre: tuple[float, float] | None) -> None:
         """Tell which cell is the clicked one; the pages about cells ask anew."""
         self._cell = centre
-        if centre is not None and self.isVisible() and self.state.question in ("type", "like"):
+        about_cells = self.state.question in ("type", "like") and not self._going
+        if centre is not None and about_cells and self.isVisible():
             self.explain_cell()
         self._sync()
 
@@ -263,7 +265,8 @@ class ExplainTab(Tab):
     def _sync(self, event: Any = None) -> None:
         blocker, busy = self._blocker(), self.asker.busy
         self.question_box.setCurrentIndex(max(self.question_box.findData(self.state.question), 0))
-        self.intro.setText(INTROS[self.state.question])
+        say(self.intro, INTROS[self.state.question])
+        self.cell.setVisible(self.state.question != "like")
         self.cell.setEnabled(not blocker and self._cell is not None)
         self.centre.setEnabled(not blocker)
         self.centre.setVisible(self.state.question != "like")
@@ -326,7 +329,10 @@ class ExplainTab(Tab):
         camera = camera_of(self.viewer)
         camera.center = (*camera.center[:-2], y * um, x * um)
         camera.zoom = max(camera.zoom, 200 / 32.5)
+        self._going = True  # a neighbour is looked at: the list that it stands in stays
         self.cell_asked.emit(label)
+        self._going = False
+        self._outline((y, x))
 
     def _on_slide(self) -> None:
         self._cell = None

@@ -113,7 +113,7 @@ class TypePage(Page):
                 explainer, at, query=query, depth="rollout" if kind == "rollout" else "last"
             )
 
-        self.context.asker.ask("map", self.context.bench(), question)
+        self.context.asker.ask("map", self.context.bench(), question, small=kind != "spots")
 
     def on_answer(self, kind: str, value: Any) -> None:
         """Show bars, or the map."""

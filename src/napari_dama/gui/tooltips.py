@@ -81,7 +81,9 @@ MISSING_HONEST = (
     "half. 0 % is no better than the marker's mean. The networks were trained to fill in hidden pieces, not hidden markers."
 )
 MISSING_CLEAR = "Remove the predicted markers from the slide."
-LIKE_COMPUTE = "Let the network look at every cell of this result once. What it makes of them is kept in the result's folder."
+LIKE_COMPUTE = (
+    "Let the network look at every cell of this result once. What it makes of them is kept in its folder."
+)
 LIKE_FIND = "Find the cells whose features are nearest to those of the clicked cell, anywhere on the slide."
 LIKE_CELL = (
     "Click to go to this cell. The number is the distance in the network's features: 0 the same, 1 unrelated."
