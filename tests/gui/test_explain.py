@@ -260,6 +260,12 @@ def test_the_latest_question_wins(qtbot: Any) -> None:
     asker.ask("a", bench, wrong)
     qtbot.waitUntil(lambda: bool(failed), timeout=20_000)
     assert failed == ["no such place"] and not asker.busy
+    asker.ask("a", bench, lambda loaded, progress, stop: loaded)
+    qtbot.waitUntil(lambda: len(seen) == 3, timeout=20_000)
+    loaded, closed = seen[2][1], []
+    loaded.close = lambda: closed.append(True)
+    asker.release()  # the slide may be moved or deleted now
+    qtbot.waitUntil(lambda: bool(closed), timeout=20_000)
     work = asker._work
     asker.close()
     assert work is not None and work.wait(10)

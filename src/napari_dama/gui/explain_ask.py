@@ -121,6 +121,7 @@ class Asker(QObject):
         self._open: set[str] = set()
         self._ticket = 0
         self._closed = False
+        self._release = False
         self._loaded: Loaded | None = None
         self.loaded_once = False
         self._work: Work | None = None
@@ -164,15 +165,29 @@ class Asker(QObject):
                 self._open.discard(each)
         self.busy_changed.emit()
 
+    def release(self) -> None:
+        """Forget all questions and let go of the slide's file and of the model."""
+        with self._lock:
+            self._release = self._work is not None
+            self._lock.notify()
+        self.loaded_once = False
+        self.drop()
+
     def _serve(self, report: Report, stop: Stop) -> None:
         """Answer one question after the other until the window closes."""
         try:
             while True:
                 with self._lock:
-                    while not self._waiting and not stop():
+                    while not self._waiting and not self._release and not stop():
                         self._lock.wait(CLOSE_WAIT_S)
                     if stop():
                         return
+                    if self._release:
+                        self._release = False
+                        if self._loaded is not None:
+                            self._loaded.close()
+                            self._loaded = None
+                        continue
                     kind = next(iter(self._waiting))
                     ticket, bench, question, small = self._waiting.pop(kind)
                 report(self._answer(kind, ticket, bench, question, small, report, stop))

@@ -336,7 +336,7 @@ class ExplainTab(Tab):
 
     def _on_slide(self) -> None:
         self._cell = None
-        self.asker.drop()
+        self.asker.release()
         self.forget()
 
     def _on_plan(self) -> None:
