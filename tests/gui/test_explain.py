@@ -129,18 +129,18 @@ def test_the_cursor_is_followed_one_question_at_a_time(dock: Any, wait_for: Wait
     explain.follow.click()
     assert state.follow
     for step in range(30):
-        explain._on_move(dock.viewer, Event(200 + step, 250 + step))
+        explain.follower.on_move(dock.viewer, Event(200 + step, 250 + step))
     wait_for(lambda: explain.explanation is not None)
     idle(dock, wait_for)
     assert asked == ["fill"]  # thirty moves within a beat are one question, about the newest place
     assert state.at == pytest.approx((229, 279))
     assert layers_of(dock.viewer.layers, "explain") == []  # in the dock only while the cursor moves
-    explain._on_move(dock.viewer, Event(100, 100))
+    explain.follower.on_move(dock.viewer, Event(100, 100))
     wait_for(lambda: len(asked) == 2 and not explain.asker.busy)
-    explain._on_move(dock.viewer, Event(-50, 100))  # off the slide
-    assert explain._cursor is None
+    explain.follower.on_move(dock.viewer, Event(-50, 100))  # off the slide
+    assert explain.follower.cursor is None
 
-    press = explain._on_mouse(dock.viewer, Event(150, 160))
+    press = explain.follower.on_mouse(dock.viewer, Event(150, 160))
     next(press)
     release = Event(150, 160)
     release.type = "mouse_release"

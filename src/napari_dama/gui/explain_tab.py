@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_dama.gui import tooltips
 from napari_dama.gui.explain_ask import Asker
 from napari_dama.gui.explain_fill import FillPage
+from napari_dama.gui.explain_follow import Follower
 from napari_dama.gui.explain_layers import mark_square
 from napari_dama.gui.explain_like import LikePage
 from napari_dama.gui.explain_missing import MissingPage
@@ -22,17 +23,12 @@ from napari_dama.gui.place import camera_of, view_centre
 from napari_dama.gui.style import Tab, beside, muted, narrow, say, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import napari
 
     from napari_dama.gui.explain_ask import Loaded
     from napari_dama.gui.session import Session
     from napari_dama.gui.work import Report, Stop
     from napari_dama.predict.explanation import Explanation
-
-FOLLOW_MS = 40
-"""The cursor's places are looked at no more often than this, and only when the last answer is there."""
 
 
 class ExplainTab(Tab):
@@ -54,11 +50,13 @@ class ExplainTab(Tab):
         self.asker = Asker(self)
         self.context = Context(viewer, session, self.asker)
         self._cell: tuple[float, float] | None = None
-        self._cursor: tuple[float, float] | None = None
         self._going = False
         self._build()
-        self.wait = _timer(self, 250, self.compute)
-        self.pace = _timer(self, FOLLOW_MS, self._on_pace)
+        self.wait = QTimer(self)
+        self.wait.setSingleShot(True)
+        self.wait.setInterval(250)
+        self.wait.timeout.connect(self.compute)
+        self.follower = Follower(viewer, session, self._follows, self._ready, self)
         self._connect()
         self._sync()
 
@@ -112,8 +110,8 @@ class ExplainTab(Tab):
         self.session.slide_changed.connect(self._on_slide)
         self.session.plan_changed.connect(self._on_plan)
         self.session.state.results.events.path.connect(self._on_result)
-        self.viewer.mouse_move_callbacks.append(self._on_move)
-        self.viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.follower.moved.connect(self._on_cursor)
+        self.follower.clicked.connect(self._on_kept)
 
     @property
     def page(self) -> Page:
@@ -183,8 +181,7 @@ class ExplainTab(Tab):
             page.on_answer(kind, value)
         if kind in ("fill", "missing") and not self.state.follow:
             self._centre_view()
-        if self.state.follow:
-            self.pace.start()
+        self.follower.answered()
         self._sync()
 
     def _on_progress(self, kind: str, what: Any) -> None:
@@ -216,45 +213,22 @@ class ExplainTab(Tab):
             zoom = card.architecture.type_zoom if self.state.question == "type" else 1.0
             mark_square(self.viewer, self.session, at, card.crop_um / zoom / um)
 
-    def _on_move(self, viewer: Any, event: Any) -> None:
-        """The cursor moved over the canvas: remember where, and look at it at the next beat."""
-        if not self.state.follow or not self.isVisible():
-            return
-        self._cursor = self._place_at(event.position)
-        if self._cursor is not None and not self.pace.isActive():
-            self.pace.start()
+    def _on_cursor(self, y: float, x: float) -> None:
+        self.state.at = (y, x)
+        self._outline((y, x))
+        self.page.ask((y, x), live=True)
 
-    def _place_at(self, position: Any) -> tuple[float, float] | None:
-        layers = self._markers()
-        if not layers or self.session.slide is None:
-            return None
-        y, x = (float(value) for value in layers[0].world_to_data(position)[-2:])
-        height, width = self.session.slide.shape[1:]
-        return (y, x) if -0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5 else None
-
-    def _on_pace(self) -> None:
-        """Ask about the cursor's place, unless an answer is still awaited: then the answer starts the next beat."""
-        if self._cursor is None or not self.state.follow or self.asker.busy or self._blocker():
-            return
-        at, self._cursor = self._cursor, None
-        self.state.at = at
-        self._outline(at)
-        self.page.ask(at, live=True)
-
-    def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
+    def _on_kept(self, y: float, x: float) -> None:
         """A click while the cursor is followed keeps the place."""
-        yield
-        dragged = False
-        while event.type == "mouse_move":
-            dragged = True
-            yield
-        if dragged or not self.state.follow or not self.isVisible():
-            return
-        at = self._place_at(event.position)
-        if at is not None:
-            self.state.follow = False
-            self.state.at = at
-            self.compute()
+        self.state.follow = False
+        self.state.at = (y, x)
+        self.compute()
+
+    def _follows(self) -> bool:
+        return self.state.follow and self.isVisible()
+
+    def _ready(self) -> bool:
+        return not self.asker.busy and not self._blocker()
 
     def _markers(self) -> list[Any]:
         return layers_of(self.viewer.layers, "marker", self.session.state.slide)
@@ -305,8 +279,7 @@ class ExplainTab(Tab):
 
     def _on_follow_state(self) -> None:
         if not self.state.follow:
-            self._cursor = None
-            self.pace.stop()
+            self.follower.stop()
         self._sync()
 
     def _on_ratio(self) -> None:
@@ -360,12 +333,10 @@ class ExplainTab(Tab):
     def close_down(self) -> None:
         """Let go of what runs, of the viewer and of the session."""
         self.wait.stop()
-        self.pace.stop()
+        self.follower.close()
         self.asker.close()
         for page in self.pages.values():
             page.close_down()
-        self.viewer.mouse_move_callbacks.remove(self._on_move)
-        self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         events = self.state.events
         events.question.disconnect(self._on_question_state)
         events.follow.disconnect(self._on_follow_state)
@@ -385,12 +356,3 @@ INTROS = {
     "missing": "",
     "like": "",
 }
-
-
-def _timer(parent: QWidget, milliseconds: int, slot: Any) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setTimerType(Qt.TimerType.PreciseTimer)
-    timer.setInterval(milliseconds)
-    timer.timeout.connect(slot)
-    return timer
