@@ -22,7 +22,7 @@ def few_threads(*, small: bool) -> Iterator[None]:
     """Compute a ``with`` block in one thread where that is quicker: a ``small`` task always, others on a busy machine.
 
     A crop takes a few hundredths of a second. Beside a training that uses every processor, two threads that wait for each
-    other after every layer were seen to take fifty times as long as one (`benchmarks/explain.py`).
+    other after every layer were seen to take tens of times as long as one (`benchmarks/explain.py`).
     """
     import torch
 
