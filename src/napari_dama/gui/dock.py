@@ -143,6 +143,7 @@ class DamaDock(QWidget):
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
         self.annotate.gallery_asked.connect(self.show_gallery)
+        self.explain.cell_asked.connect(self._on_cell_asked)
         self.train.model_offered.connect(self._on_model_offered)
 
     def _sync_slides(self, event: object = None) -> None:
@@ -231,6 +232,10 @@ class DamaDock(QWidget):
             area.show()
             area.raise_()
         return self.gallery
+
+    def _on_cell_asked(self, label: int) -> None:
+        """Explain goes to another cell: it becomes the clicked one."""
+        self.session.cells.select([label])
 
     def _on_model_offered(self, name: str) -> None:
         self.state.model = name

@@ -18,7 +18,9 @@ ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
 AnalyseRun = Literal["window", "now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
-ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
+ExplainShow = Literal["seen", "filled", "difference", "error", "overlap", "slide"]
+ExplainQuestion = Literal["fill", "type", "missing", "like"]
+ExplainMap = Literal["spots", "pooled", "class", "rollout"]
 
 
 class _State(EventedModel):
@@ -101,6 +103,16 @@ class ExplainState(_State):
         Number of the random mask.
     mask, show : str
         Which of the explanation's layers are visible.
+    question : str
+        What is asked: what the model fills in, what the type rests on, what if a marker were missing, which cells are alike.
+    follow : bool
+        Ask anew wherever the cursor is.
+    marker : str
+        Marker in the small pictures, empty for all of them.
+    map : str
+        What the map of a cell shows: spots darkened one by one, or one of three kinds of attention.
+    missing : str
+        Marker that is taken away and predicted; empty until one is chosen.
     """
 
     at: tuple[float, float] | None = None
@@ -109,6 +121,11 @@ class ExplainState(_State):
     seed: int = Field(default=0, ge=0)
     mask: ExplainMask = "random"
     show: ExplainShow = "filled"
+    question: ExplainQuestion = "fill"
+    follow: bool = False
+    marker: str = ""
+    map: ExplainMap = "spots"
+    missing: str = ""
 
 
 class AnnotateState(_State):

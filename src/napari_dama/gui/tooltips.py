@@ -55,9 +55,52 @@ EXPLAIN_CELL = "Explain the cell that was clicked last."
 EXPLAIN_CENTRE = "Explain the spot in the middle of the view."
 MASK_RATIO = "Share of the crop that is hidden from the model. DAMA was trained with 80 %."
 OVERLAP_RATIO = "Of the pieces that the model sees, the share that both masks have in common."
-ANOTHER_MASK = "Hide other pieces of the same crop."
+ANOTHER_MASK = (
+    "Hide other pieces of the same crop. Each mask has a number: the same number hides the same pieces."
+)
 EXPLAIN_SHOW = "Which of the explanation's layers are visible."
 EXPLAIN_CLEAR = "Remove the explanation's layers."
+
+EXPLAIN_QUESTION = "What to ask the model about the place or the cell."
+EXPLAIN_FOLLOW = "Ask again wherever the cursor is over the slide. A click keeps the place and puts its layers on the slide."
+EXPLAIN_MARKER = "Show all markers in their colours, or one in grey. The difference is that of this marker."
+EXPLAIN_SAVE = (
+    "Save this explanation: a figure (.png), or all images, masks and errors as an OME-TIFF (.tif)."
+)
+PICTURES = {
+    "slide": "The square of the slide itself. Click to see the slide without anything on top.",
+    "seen": "What the model was shown: grey pieces were hidden from it.",
+    "filled": "Hidden pieces as the model filled them in, visible ones as they are.",
+    "difference": "Filled in minus true: red where it was made too bright, blue where too dark, black where right or seen.",
+    "error": "How wrong each hidden piece is, from black (right) to pale yellow (most wrong). Seen pieces are black.",
+    "overlap": "Pieces that both masks show, in yellow.",
+}
+TYPE_BARS = "How sure the model is of each type of the cell in the middle."
+MARKER_BARS = (
+    "How many points of certainty the type loses when a marker is made dark, everything else being left. Two markers that "
+    "say the same cover for each other. This tests the model, not the biology."
+)
+EXPLAIN_MAP = (
+    "Spots that matter: each spot is darkened, and red ones cost the type certainty (blue ones were against it). "
+    "Attention shows where the network gathers information from; that is no proof of what its answer rests on. The type is "
+    "read from the pieces, weighted towards the middle, and not from the class token."
+)
+MISSING_MARKER = "The marker that is taken away from the model and predicted from the others."
+MISSING_HERE = "Predict this marker in the square around the place."
+MISSING_VIEW = "Predict this marker over all that the window shows now. Zoom in first: large parts take long."
+MISSING_HONEST = (
+    "Measured on pieces of 4 µm: how much of the marker's variation a line fitted on one half of them explains in the other "
+    "half. 0 % is no better than the marker's mean. The networks were trained to fill in hidden pieces, not hidden markers."
+)
+MISSING_CLEAR = "Remove the predicted markers from the slide."
+LIKE_COMPUTE = (
+    "Let the network look at every cell of this result once. What it makes of them is kept in its folder."
+)
+LIKE_FIND = "Find the cells whose features are nearest to those of the clicked cell, anywhere on the slide."
+LIKE_CELL = (
+    "Click to go to this cell. The number is the distance in the network's features: 0 the same, 1 unrelated."
+)
+LIKE_CANCEL = "Stop looking at cells. Nothing is kept."
 
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
 TRAIN_DATA = "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open slides."
