@@ -24,7 +24,18 @@ from stand_in import MARKERS, NucleusModel, draw_cells
 
 Run = Callable[..., Any]
 COMMANDS = (
-    *("doctor", "info", "simulate", "crops", "analyse", "reconstruct", "pretrain", "finetune", "export"),
+    *(
+        "doctor",
+        "info",
+        "simulate",
+        "crops",
+        "analyse",
+        "embed",
+        "reconstruct",
+        "pretrain",
+        "finetune",
+        "export",
+    ),
     *(
         "evaluate segments",
         "evaluate types",

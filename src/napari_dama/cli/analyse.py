@@ -26,7 +26,12 @@ from napari_dama.errors import OutputError, SettingsError
 if TYPE_CHECKING:
     from napari_dama.predict.progress import Progress
 
-STAGES = {"statistics": "measuring intensities", "tiles": "tiles", "finish": "writing"}
+STAGES = {
+    "statistics": "measuring intensities",
+    "tiles": "tiles",
+    "finish": "writing",
+    "embeddings": "embeddings",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +55,10 @@ def analyse(
     tile_px: Annotated[
         int, typer.Option(help="About the side of a tile, in pixels of the model; less takes less memory.")
     ] = 1024,
+    embeddings: Annotated[
+        bool,
+        typer.Option("--embeddings", help="Keep the network's vector of every cell too: embeddings.npy."),
+    ] = False,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a result that was interrupted, with the same settings.")
@@ -95,6 +104,7 @@ def analyse(
             overwrite=overwrite,
             resume=resume,
             tile_px=tile_px,
+            embeddings=embeddings,
             progress=tell,
             stop=stop,
         )

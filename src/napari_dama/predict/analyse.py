@@ -49,6 +49,7 @@ def analyse(
     overwrite: bool = False,
     resume: bool = False,
     tile_px: int = 1024,
+    embeddings: bool = False,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
 ) -> ResultFolder:
@@ -77,6 +78,9 @@ def analyse(
         Replace an old result, or continue one that was interrupted, with the same settings.
     tile_px
         About the side of a tile, in model pixels.
+    embeddings
+        Keep the network's vector of every cell as well, for plots and for finding like cells: a second pass over the tiles;
+        see `napari_dama.predict.embeddings`.
     progress, stop
         Told how far the run is; asked whether to end it.
 
@@ -103,18 +107,37 @@ def analyse(
             types=types,
             tile_px=tile_px,
         )
+        finished = False
         if not continuing:
             check_space(folder, _space_needed(plan))
-        elif check_same(folder, plan.settings())["state"] == "done":
+        else:
+            finished = check_same(folder, plan.settings())["state"] == "done"
+        if finished and not embeddings:
             return ResultFolder.open(folder)
         loaded = plan.load_model(device)
+        if finished:
+            _embed(folder, source, loaded, progress, stop)
+            return ResultFolder.open(folder)
         if continuing:
             writer = ResultWriter.resume(folder, plan.settings())
         else:
             shape_yx = plan.grid.shape_yx
             writer = ResultWriter.begin(folder, _record(plan), plan.columns(), shape_yx, overwrite=overwrite)
         _Run(plan, writer, loaded, progress, stop).go()
+        if embeddings:
+            _embed(folder, source, loaded, progress, stop)
     return ResultFolder.open(folder)
+
+
+def _embed(
+    folder: Path, slide: Slide, model: Model, progress: ProgressFn | None, stop: StopFn | None
+) -> None:
+    """Keep the vectors of all cells, unless there are none or they are kept already."""
+    from napari_dama.predict.embeddings import embed_cells, is_current
+
+    labels = ResultFolder.open(folder).cells()["label"].to_numpy()
+    if len(labels) and not is_current(folder, labels):
+        embed_cells(folder, slide=slide, model=model, progress=progress, stop=stop)
 
 
 class _Run:

@@ -25,6 +25,8 @@ LABELS: Final = "labels.ome.zarr"
 TABLE: Final = "cells.csv"
 PARQUET: Final = "cells.parquet"
 TILES: Final = "tiles.jsonl"
+EMBEDDINGS: Final = "embeddings.npy"
+EMBEDDINGS_LABELS: Final = "embeddings_labels.npy"
 
 _DECIMALS: Final = {"y": 2, "x": 2, "y_um": 3, "x_um": 3, "area_um2": 3, "score": 4}
 

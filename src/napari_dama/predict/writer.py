@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
 from napari_dama.predict.record import (
+    EMBEDDINGS,
+    EMBEDDINGS_LABELS,
     LABELS,
     PARQUET,
     RUN_FILE,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from napari_dama.slides.region import Region
     from napari_dama.slides.tiles import Tile
 
-OURS = (LABELS, TABLE, PARQUET, TILES, RUN_FILE)
+OURS = (LABELS, TABLE, PARQUET, TILES, EMBEDDINGS, EMBEDDINGS_LABELS, RUN_FILE)
 
 
 class ResultWriter:
