@@ -1,0 +1,117 @@
+"""napari's own features table, opened on the cells, its rows linked with the selected cells both ways."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QSortFilterProxyModel
+from qtpy.QtWidgets import QTableView
+
+from napari_dama.errors import SettingsError
+
+if TYPE_CHECKING:
+    import napari
+    from numpy.typing import NDArray
+
+    from napari_dama.gui.cells_model import CellsModel
+
+PLUGIN, WIDGET = "napari", "Features table widget"
+MOST_ROWS = 2000
+"""Rows that are selected in the table at once: Qt's views become slow beyond."""
+
+
+class FeaturesLink:
+    """Opens the table and passes selections on; napari itself takes a row's number for its label."""
+
+    def __init__(self, viewer: napari.Viewer, cells: CellsModel) -> None:
+        self.viewer = viewer
+        self.cells = cells
+        self.layer: Any = None
+        self.view: QTableView | None = None
+        self._busy = False
+        cells.selection_changed.connect(self._on_cells)
+
+    def open(self, layer: Any) -> None:
+        """Show the table of a layer's cells.
+
+        Raises
+        ------
+        SettingsError
+            This napari has no such table.
+        """
+        self.layer = layer
+        self.viewer.layers.selection.active = layer
+        try:
+            _, widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+        except (KeyError, ValueError) as error:
+            raise SettingsError(
+                f"This napari has no {WIDGET!r}; it came with napari 0.6.2. The cells are in cells.csv of the result too."
+            ) from error
+        view = widget.findChild(QTableView)
+        if view is None or view is self.view:
+            return
+        self.view = view
+        model = view.selectionModel()
+        if model is not None:
+            model.selectionChanged.connect(self._on_rows)
+        view.destroyed.connect(self._on_gone)
+        self._on_cells()
+
+    def rows(self) -> NDArray[np.int64]:
+        """Rows (n,) of the cells' table that are selected in napari's."""
+        if self.view is None or (model := self.view.selectionModel()) is None:
+            return np.zeros(0, np.int64)
+        proxy = self.view.model()
+        shown = {
+            row
+            for part in model.selection()
+            if part is not None
+            for row in range(part.top(), part.bottom() + 1)
+        }
+        if isinstance(proxy, QSortFilterProxyModel):
+            return np.array(sorted(proxy.mapToSource(proxy.index(row, 0)).row() for row in shown), np.int64)
+        return np.array(sorted(shown), np.int64)
+
+    def _shows_cells(self) -> bool:
+        return self.layer is not None and set(self.viewer.layers.selection) == {self.layer}
+
+    def _on_rows(self) -> None:
+        if self._busy or not self._shows_cells():
+            return
+        rows = self.rows()
+        rows = rows[rows < len(self.cells.table)]
+        self._busy = True
+        self.cells.select(self.cells.labels[rows])
+        self._busy = False
+
+    def _on_cells(self) -> None:
+        if self._busy or self.view is None or not self._shows_cells():
+            return
+        model, proxy = self.view.selectionModel(), self.view.model()
+        if model is None or proxy is None:
+            return
+        selection = QItemSelection()
+        last = None
+        for row in self.cells.rows_of(self.cells.selected)[-MOST_ROWS:] if len(self.cells.selected) else ():
+            if isinstance(proxy, QSortFilterProxyModel):
+                source = proxy.sourceModel()
+                last = proxy.mapFromSource(source.index(int(row), 0)) if source is not None else None
+            else:
+                last = proxy.index(int(row), 0)
+            if last is not None:
+                selection.select(last, last)
+        flags = QItemSelectionModel.SelectionFlag
+        self._busy = True
+        model.select(selection, flags.ClearAndSelect | flags.Rows)
+        if last is not None:
+            self.view.scrollTo(last)
+        self._busy = False
+
+    def _on_gone(self) -> None:
+        self.view = None
+
+    def let_go(self) -> None:
+        """Stop following."""
+        self.cells.selection_changed.disconnect(self._on_cells)
+        self.layer = self.view = None
