@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from napari_dama.cells.corrections import read_corrections
 from napari_dama.errors import SlideError
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def given_cells(source: LabelInput, shape_yx: tuple[int, int]) -> pd.DataFrame:
     Parameters
     ----------
     source
-        A CSV with ``label, y, x`` (and ``type``), or what :func:`open_labels` takes.
+        A CSV with ``label, y, x`` (and ``type``), a journal of corrections (``.dama-corrections.jsonl``, of which the
+        reviewed cells with a type are taken), or what :func:`open_labels` takes.
     shape_yx
         Of the slide.
 
@@ -215,7 +217,9 @@ def given_cells(source: LabelInput, shape_yx: tuple[int, int]) -> pd.DataFrame:
     SlideError
         What is given does not fit the slide; the message names both.
     """
-    if isinstance(source, str | Path) and Path(source).suffix.lower() in {".csv", ".parquet"}:
+    if isinstance(source, str | Path) and Path(source).suffix.lower() == ".jsonl":
+        cells, name = read_corrections(source).typed, str(source)
+    elif isinstance(source, str | Path) and Path(source).suffix.lower() in {".csv", ".parquet"}:
         cells = read_table(source)
         if not {"y", "x"} <= set(cells):
             raise SlideError(f"{source} has no columns y and x; give the label image instead.")
