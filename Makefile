@@ -67,7 +67,7 @@ manifest: $(STAMP) ## napari's view of the plugin, python names included
 
 pytest: $(STAMP) ## the tests only; PYTEST_ARGS="-k panel" for some
 	@$(call headline,"pytest")
-	@bash scripts/with_display.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python scripts/run_tests.py $(PYTEST_ARGS)
 
 demo: $(STAMP) ## the main job on a simulated slide, pictures in demo-output/
 	@$(call headline,"Demo")

@@ -24,9 +24,10 @@ from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.layers import foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
+from napari_dama.gui.preferences import apply_folders, read_preferences
 from napari_dama.gui.results_tab import ResultsTab
 from napari_dama.gui.session import Session
-from napari_dama.gui.state import DamaState
+from napari_dama.gui.state import AnalyseState, DamaState
 from napari_dama.gui.style import Tab, muted, narrow
 from napari_dama.gui.train_tab import TrainTab
 
@@ -48,7 +49,9 @@ class DamaDock(QWidget):
     def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
-        self.state = DamaState()
+        preferences = read_preferences()
+        apply_folders(preferences)
+        self.state = DamaState(analyse=AnalyseState(device=preferences.device))
         self.session = Session(self.state)
         self._closed = False
         self._docked = parent is not None

@@ -1,0 +1,47 @@
+"""Every key of the plugin in one list, and the dialog that shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_dama.gui.style import heading, muted
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key or a movement of the mouse, and what it does."""
+
+    keys: str
+    does: str
+
+
+KEYS: Final[dict[str, tuple[Key, ...]]] = {
+    "In the picture": (Key("click", "choose a cell"),),
+}
+"""Keys by where they count."""
+
+
+class KeysDialog(QDialog):
+    """The keys in a window that may stay open beside the work."""
+
+    def __init__(self, *, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keys of DAMA")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        layout = QVBoxLayout(self)
+        for place, keys in KEYS.items():
+            layout.addWidget(heading(place))
+            grid = QGridLayout()
+            grid.setColumnStretch(1, 1)
+            for row, key in enumerate(keys):
+                grid.addWidget(QLabel(key.keys), row, 0, Qt.AlignmentFlag.AlignTop)
+                grid.addWidget(muted(QLabel(key.does)), row, 1)
+            layout.addLayout(grid)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.close)
+        layout.addWidget(buttons)
+        self.resize(420, self.sizeHint().height())
