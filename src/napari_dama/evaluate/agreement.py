@@ -43,15 +43,14 @@ class Agreement:
 
     def labels_in(self, row: int, column: int) -> NDArray[np.int64]:
         """Return the labels (n,) of the cells in one field of the confusion matrix."""
-        return self.labels[(self.truth == row) & (self.predicted == column)]
+        found: NDArray[np.int64] = self.labels[(self.truth == row) & (self.predicted == column)]
+        return found
 
     @property
     def rare(self) -> dict[str, int]:
         """Types with fewer than `FEW` annotated cells, and how many."""
         counts = self.scores.confusion.sum(axis=1)
-        return {
-            name: int(n) for name, n in zip(self.scores.types, counts, strict=True) if 0 < n < FEW
-        }
+        return {name: int(n) for name, n in zip(self.scores.types, counts, strict=True) if 0 < n < FEW}
 
 
 def compare_types(

@@ -8,6 +8,7 @@ Schapiro et al. (histoCAT, Nature Methods 2017) and squidpy's ``nhood_enrichment
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -244,9 +245,7 @@ def _links(
     if radius is not None:
         found = tree.query_ball_point(points, radius, return_sorted=False)
         sizes = np.fromiter(map(len, found), np.int64, len(found))
-        near = np.concatenate([np.asarray(part, np.int64) for part in found if len(part)] or [[]]).astype(
-            np.int64
-        )
+        near = np.fromiter(chain.from_iterable(found), np.int64, int(sizes.sum()))
         around = np.repeat(np.arange(len(points)), sizes)
     else:
         assert nearest is not None

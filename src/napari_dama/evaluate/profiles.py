@@ -151,8 +151,8 @@ def spread_of(
 ) -> Spread:
     """Describe how values (n,) are spread in each type: quantiles, and a density smoothed with Silverman's bandwidth.
 
-    The density comes from a histogram of `BINS` bins over the 0.5th to 99.5th percentile of all cells, so it costs the same for
-    any number of cells; quantiles and means are exact.
+    The density comes from a histogram of `BINS` bins over the 0.5th to 99.5th percentile of all cells, so that many cells
+    cost little; quantiles and means are exact.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def _bandwidth(values: NDArray[np.float64]) -> float:
     quarter, three = np.percentile(values, [25, 75])
     spread = float(values.std())
     inner = float(three - quarter) / 1.34
-    return 0.9 * (min(spread, inner) if inner > 0 else spread) * len(values) ** -0.2
+    return float(0.9 * (min(spread, inner) if inner > 0 else spread) * len(values) ** -0.2)
 
 
 def _codes(types: NDArray[Any], order: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:

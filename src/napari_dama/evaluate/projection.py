@@ -46,7 +46,7 @@ class Projection:
 
 
 def marker_vectors(cells: pd.DataFrame) -> tuple[NDArray[np.float32], list[str]]:
-    """Return the markers' means as vectors (N, M), each marker's ``log(1 + mean)`` brought to mean 0 and spread 1, and names.
+    """Return the markers' means as vectors (N, M) and their names; ``log(1 + mean)`` is brought to mean 0 and spread 1.
 
     Raises
     ------
@@ -78,8 +78,8 @@ def principal_components(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return scores (N, components) and the share of the variation that each component explains.
 
-    The covariance (D, D) is decomposed, which takes one pass over the vectors however many cells there are. Signs are such that the
-    largest loading of a component is positive. Values that are not finite count as the mean.
+    The covariance (D, D) is decomposed, which takes one pass over the vectors however many cells there are. Signs are such
+    that the largest loading of a component is positive. Values that are not finite count as the mean.
 
     Raises
     ------
@@ -172,9 +172,7 @@ def umap(
 class _Rounds:
     """The file that umap-learn's progress is written to: reads its rounds, and ends it when it should stop."""
 
-    def __init__(
-        self, progress: Callable[[int, int], None] | None, stop: Callable[[], bool] | None
-    ) -> None:
+    def __init__(self, progress: Callable[[int, int], None] | None, stop: Callable[[], bool] | None) -> None:
         self._progress, self._stop = progress, stop
 
     def write(self, text: str) -> int:

@@ -73,10 +73,7 @@ class CellCard(QWidget):
         self.types_title.setVisible(bool(facts.bars))
         self.types.setVisible(bool(facts.bars))
         self.types.show_bars(
-            [
-                (name, value, f"{value:.0%}", colour_of_type(name, classes))
-                for name, value in facts.bars
-            ],
+            [(name, value, f"{value:.0%}", colour_of_type(name, classes)) for name, value in facts.bars],
             full=1.0,
         )
         self._show_means(facts.means, result, shown)

@@ -49,7 +49,7 @@ class Gradient(QWidget):
         """Return the height of the strip and a line of text."""
         return QSize(120, BAR_PX + self.fontMetrics().height() + 4)
 
-    minimumSizeHint = sizeHint  # noqa: N815 - Qt's name
+    minimumSizeHint = sizeHint
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Paint the strip and its values."""
@@ -82,7 +82,7 @@ class ColourBar(QWidget):
         self.gradient = Gradient()
         self.colormap_box = narrow(QComboBox(), tooltips.COLORMAP)
         self.colormap_box.addItems(list(COLORMAPS))
-        self.slider = narrow(QDoubleRangeSlider(Qt.Orientation.Horizontal), tooltips.COLOUR_RANGE)
+        self.slider = narrow(QDoubleRangeSlider(Qt.Orientation.Horizontal), tooltips.COLOUR_RANGE)  # type: ignore[no-untyped-call]
         self.slider.setRange(0.0, 100.0)
         self.slider.setValue(DEFAULT_RANGE)
         self.reset = QPushButton("2-98 %")

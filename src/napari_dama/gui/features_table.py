@@ -63,11 +63,11 @@ class FeaturesLink:
         if self.view is None or (model := self.view.selectionModel()) is None:
             return np.zeros(0, np.int64)
         proxy = self.view.model()
+        parts = model.selection()
         shown = {
             row
-            for part in model.selection()
-            if part is not None
-            for row in range(part.top(), part.bottom() + 1)
+            for place in range(parts.count())
+            for row in range(parts[place].top(), parts[place].bottom() + 1)
         }
         if isinstance(proxy, QSortFilterProxyModel):
             return np.array(sorted(proxy.mapToSource(proxy.index(row, 0)).row() for row in shown), np.int64)

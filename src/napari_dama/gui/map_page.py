@@ -182,6 +182,4 @@ def vectors_of(
     return table["label"].to_numpy(np.int64), vectors, made_of
 
 
-_HINT = (
-    "Draw around cells to select them on the slide; Shift adds. Wheel: zoom. Right button: move. Double click: all."
-)
+_HINT = "Draw around cells to select them on the slide; Shift adds. Wheel: zoom. Right button: move. Double click: all."

@@ -179,11 +179,15 @@ class MatrixView(PaintedPlot):
         painter.setPen(ink)
         if matrix.column_title:
             painter.drawText(
-                QRectF(left, 0, grid.width(), line), CENTRE, elided(painter, matrix.column_title, grid.width())
+                QRectF(left, 0, grid.width(), line),
+                CENTRE,
+                elided(painter, matrix.column_title, grid.width()),
             )
         if matrix.row_title:
             painter.drawText(
-                QRectF(0, top - line - 2, left - 4, line), LEFT_MIDDLE, elided(painter, matrix.row_title, left - 4)
+                QRectF(0, top - line - 2, left - 4, line),
+                LEFT_MIDDLE,
+                elided(painter, matrix.row_title, left - 4),
             )
         self._draw_names(painter, matrix, grid, left, above, ink)
         self._draw_fields(painter, matrix, grid, ink)

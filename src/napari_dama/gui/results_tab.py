@@ -18,6 +18,7 @@ from napari_dama.gui.colour_bar import ColourBar
 from napari_dama.gui.features_table import FeaturesLink
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
+from napari_dama.gui.plots import open_plots
 from napari_dama.gui.result_layers import (
     OpenResult,
     add_result,
@@ -27,7 +28,6 @@ from napari_dama.gui.result_layers import (
     mark_cells,
     read_result,
 )
-from napari_dama.gui.plots import open_plots
 from napari_dama.gui.shown_colours import ShownColours
 from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say
 from napari_dama.gui.work import Report, Stop, Work

@@ -270,7 +270,7 @@ class Scatter(PaintedPlot):
         rows = np.flatnonzero(near & (self.rgba[:, 3] > 0))
         if not len(rows) or len(corners) < 3:
             return np.zeros(0, np.int64)
-        return rows[points_in_poly(places[rows], corners)].astype(np.int64)
+        return rows[points_in_poly(places[rows], corners)].astype(np.int64)  # type: ignore[no-untyped-call]
 
     def rows_near(self, place: QPointF) -> NDArray[np.int64]:
         """Return the row of the visible point next to a place, none when it is too far."""

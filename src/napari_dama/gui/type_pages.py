@@ -113,7 +113,9 @@ class SpreadPage(PlotPage):
         self.spread: Spread | None = None
         self._listed: list[str] = []
         self.column_box = narrow(QComboBox(), tooltips.SPREAD_COLUMN)
-        self.shape_box = self.choice("shape", (("violin", "violins"), ("box", "boxes")), tooltips.SPREAD_SHAPE)
+        self.shape_box = self.choice(
+            "shape", (("violin", "violins"), ("box", "boxes")), tooltips.SPREAD_SHAPE
+        )
         self.plot: ViolinPlot = ViolinPlot()
         row = beside(self.column_box, self.shape_box)
         row.setStretch(0, 2)
@@ -181,7 +183,9 @@ class SpreadPage(PlotPage):
         self.bench.select(self.cells.labels[self.cells.types == name])
 
 
-def _texts(values: np.ndarray[tuple[int, int], np.dtype[np.float64]], form: str) -> tuple[tuple[str, ...], ...]:
+def _texts(
+    values: np.ndarray[tuple[int, int], np.dtype[np.float64]], form: str
+) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(form.format(v) if np.isfinite(v) else "" for v in row) for row in values)
 
 
