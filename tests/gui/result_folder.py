@@ -49,12 +49,18 @@ def make_cells(labels: np.ndarray, *, seed: int = 0, typed: bool = True) -> pd.D
 
 
 def write_result(
-    folder: Path, labels: np.ndarray, cells: pd.DataFrame, *, slide: str = "", classes: dict[str, str] | None = None
+    folder: Path,
+    labels: np.ndarray,
+    cells: pd.DataFrame,
+    *,
+    slide: str = "",
+    classes: dict[str, str] | None = None,
+    pixel_um: float = PIXEL_UM,
 ) -> Path:
     """Write labels, table and record."""
     folder.mkdir(parents=True)
     height, width = labels.shape
-    image = LabelImage.create(folder / LABELS, (height, width), pixel_um=PIXEL_UM, name="cells")
+    image = LabelImage.create(folder / LABELS, (height, width), pixel_um=pixel_um, name="cells")
     image.write(Region(0, height, 0, width), labels)
     image.build_pyramid(Region(0, height, 0, width))
     cells.to_csv(folder / TABLE, index=False)
@@ -65,7 +71,7 @@ def write_result(
         "state": "done",
         "slide": {"path": slide},
         "model": {"name": "drawn", "classes": list(named), "class_colours": list(named.values())},
-        "settings": {"pixel_um": PIXEL_UM, "shape": [len(MARKERS), height, width]},
+        "settings": {"pixel_um": pixel_um, "shape": [len(MARKERS), height, width]},
     }
     (folder / RUN_FILE).write_text(json.dumps(record), encoding="utf-8")
     return folder

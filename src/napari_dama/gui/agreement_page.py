@@ -35,7 +35,8 @@ WARNING = (
 class AgreementPage(PlotPage):
     """Confusion matrix; a click on a field selects its cells on the slide."""
 
-    title = "Agreement"
+    title = "Check"
+    tip = tooltips.PAGE_CHECK
 
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)
@@ -167,7 +168,8 @@ def _annotated(
             corrections = read_corrections(slide or result, result=result)
         except DamaError as error:
             raise SettingsError(
-                "Nothing was corrected or confirmed on this slide yet. Do so in the Annotate tab, or choose a layer or a table."
+                "Nothing was corrected or confirmed on this slide yet. Do so in the Annotate tab, or choose a layer "
+                "or a table."
             ) from error
         by_whom = corrections.cells.loc[corrections.cells["reviewed"], "who"].value_counts()
         chosen = ", ".join(f"{n} by {who}" for who, n in by_whom.items())

@@ -91,7 +91,7 @@ def choices(cells: CellsModel) -> list[Choice]:
     names = [str(name) for name in cells.table.columns if str(name) not in _NOT_FOR_COLOUR]
     probabilities = [name for name in names if name.startswith("p_")]
     if len(probabilities) > 1:
-        out.append(Choice(DOUBT, title_of(DOUBT)[0], "probability"))
+        out.append(Choice(DOUBT, "doubt between types", "probability"))
     groups = {
         "probability": probabilities,
         "marker": [name for name in names if name.startswith("mean_")],
@@ -105,7 +105,7 @@ def choices(cells: CellsModel) -> list[Choice]:
 def title_of(column: str) -> tuple[str, str]:
     """Return the words and the unit for a column."""
     if column == DOUBT:
-        return "doubt (0 sure, 1 torn between two types)", ""
+        return "doubt: 0 sure, 1 torn between two types", ""
     if column.startswith("p_"):
         return f"probability of {column[2:]}", ""
     if column.startswith("mean_"):

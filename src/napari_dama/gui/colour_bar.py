@@ -13,7 +13,7 @@ from superqt import QDoubleRangeSlider
 
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import number
-from napari_dama.gui.cell_colours import COLORMAPS, ramp
+from napari_dama.gui.cell_colours import COLORMAPS, DOUBT, ramp
 from napari_dama.gui.style import beside, muted, narrow, say
 
 if TYPE_CHECKING:
@@ -106,7 +106,10 @@ class ColourBar(QWidget):
         bottom, top = colours.limits
         unit = f" ({colours.unit})" if colours.unit else ""
         self.title.setText(f"{colours.title[:1].upper()}{colours.title[1:]}{unit}")
-        self.gradient.show_ramp(colormap, (number(bottom), number((bottom + top) / 2), number(top)))
+        ticks = (bottom, (bottom + top) / 2, top)
+        shares = colours.by == DOUBT or colours.by.startswith("p_")
+        texts = [f"{tick:.2f}" if shares else number(tick) for tick in ticks]
+        self.gradient.show_ramp(colormap, (texts[0], texts[1], texts[2]))
         self.colormap_box.setCurrentText(colormap)
         self.range_text.setText(f"{low:.0f} to {high:.0f} %")
         self.reset.setVisible((low, high) != DEFAULT_RANGE)

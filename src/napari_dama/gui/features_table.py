@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_dama.gui.cells_model import CellsModel
 
 PLUGIN, WIDGET = "napari", "Features table widget"
+SIZE_PX = (760, 420)
 MOST_ROWS = 2000
 """Rows that are selected in the table at once: Qt's views become slow beyond."""
 
@@ -43,7 +44,7 @@ class FeaturesLink:
         self.layer = layer
         self.viewer.layers.selection.active = layer
         try:
-            _, widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+            dock, widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
         except (KeyError, ValueError) as error:
             raise SettingsError(
                 f"This napari has no {WIDGET!r}; it came with napari 0.6.2. The cells are in cells.csv of the result too."
@@ -52,6 +53,8 @@ class FeaturesLink:
         if view is None or view is self.view:
             return
         self.view = view
+        dock.setFloating(True)  # beside the slide it would leave no room for the DAMA dock
+        dock.resize(*SIZE_PX)
         model = view.selectionModel()
         if model is not None:
             model.selectionChanged.connect(self._on_rows)

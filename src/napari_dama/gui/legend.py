@@ -135,7 +135,7 @@ class Legend(QWidget):
     def show_rows(
         self, rows: Sequence[TypeRow], *, hidden: frozenset[str] = frozenset(), recolours: bool = True
     ) -> None:
-        """Show types, all of them visible but those of ``hidden``; lines that are there already only get their new counts."""
+        """Show types, all of them visible but those of ``hidden``; lines that are there already only get new counts."""
         names = [row.name for row in rows]
         if names != [line.name for line in self.lines] or recolours != self._recolours:
             self._build(rows, recolours)

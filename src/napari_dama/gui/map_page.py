@@ -19,6 +19,8 @@ from napari_dama.evaluate.projection import (
     umap_installed,
 )
 from napari_dama.gui import tooltips
+from napari_dama.gui.cell_card import number
+from napari_dama.gui.cell_colours import LEVELS, untyped
 from napari_dama.gui.plot_page import Bench, PlotPage
 from napari_dama.gui.scatter import Scatter
 from napari_dama.gui.style import beside, muted, narrow, say
@@ -27,22 +29,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
+    from napari_dama.gui.cell_colours import CellColours
     from napari_dama.gui.work import Report, Stop
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Cells on the plane: their labels (n,), the projection, and what it was made of, in words."""
+    """Cells on the plane: labels (n,), the projection, what of, and whether features were wished and are not there."""
 
     labels: NDArray[np.int64]
     projection: Projection
     made_of: str
+    lacks_features: bool = False
 
 
 class MapPage(PlotPage):
     """Dots in the colours of the slide; what is drawn around is selected there."""
 
     title = "Map"
+    tip = tooltips.PAGE_MAP
     needs_types = False
 
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
@@ -64,7 +69,8 @@ class MapPage(PlotPage):
         self.column.addWidget(self.plot, stretch=1)
         self.column.addWidget(self.hint)
         self.column.addWidget(self.note)
-        self.column.addLayout(beside(self.embed, self.keep))
+        self.column.addWidget(self.embed)
+        self.column.addWidget(self.keep)
         self.embed.hide()
         self.embed.clicked.connect(self._on_embed)
         self.keep.clicked.connect(self._on_keep)
@@ -82,16 +88,16 @@ class MapPage(PlotPage):
         table, folder = self.cells.table, self.folder
         wish, method = self.state.vectors, self.state.method
         if method == "umap" and not umap_installed():
-            say(self.note, f"UMAP needs the package umap-learn: {UMAP_INSTALL}, then start napari again.")
+            self.say_instead(f"UMAP needs the package umap-learn:\n{UMAP_INSTALL}\nthen start napari again.")
             return
         seed = self.state.seed
 
         def task(progress: Report, stop: Stop) -> Placed:
-            labels, vectors, made_of = vectors_of(folder, table, wish)
+            labels, vectors, made_of, lacks = vectors_of(folder, table, wish)
             if method == "pca":
-                return Placed(labels, pca(vectors), f"Principal components of {made_of}.")
+                return Placed(labels, pca(vectors), f"Principal components of {made_of}", lacks)
             found = umap(vectors, seed=seed, progress=lambda done, all_: progress((done, all_)), stop=stop)
-            return Placed(labels, found, f"UMAP of {made_of} (seed {seed}).")
+            return Placed(labels, found, f"UMAP (seed {seed}) of {made_of}", lacks)
 
         self.start(task, self._on_placed, "UMAP" if method == "umap" else "placing cells")
 
@@ -102,8 +108,12 @@ class MapPage(PlotPage):
         points[rows[rows >= 0]] = placed.projection.points[rows >= 0]
         self.plot.show_points(points, placed.projection.axes)
         lost = int(np.isnan(points[:, 0]).sum())
-        say(self.note, placed.made_of + (f" {lost} cells have none." if lost else ""))
-        self.embed.setVisible(self.state.vectors == "features" and "no features" in placed.made_of)
+        lacks = (
+            "This result has no features of the network yet, so these are " if placed.lacks_features else ""
+        )
+        made_of = placed.made_of.replace("Principal", "principal") if lacks else placed.made_of
+        say(self.note, f"{lacks}{made_of}." + (f" {lost} cells have none." if lost else ""))
+        self.embed.setVisible(placed.lacks_features)
         self._on_colours()
         self._on_selection()
 
@@ -126,7 +136,7 @@ class MapPage(PlotPage):
 
     def _on_colours(self) -> None:
         if self.cells.is_open and len(self.plot.points) == len(self.cells.table):
-            self.plot.show_colours(self.bench.shown.colours.rgba)
+            self.plot.show_colours(self.bench.shown.colours.rgba, key_of(self.bench.shown.colours))
 
     def _on_selection(self) -> None:
         if len(self.plot.points) == len(self.cells.table):
@@ -143,7 +153,7 @@ class MapPage(PlotPage):
             self.cells.set_columns({name: self.plot.points[:, i] for i, name in enumerate(names)})
             say(
                 self.note,
-                f"{self.placed.made_of} Kept as {names[0]} and {names[1]}: colour by them in Results.",
+                f"{self.placed.made_of}. Kept as {names[0]} and {names[1]}: colour by them in Results.",
             )
 
     def _on_embed(self) -> None:
@@ -168,18 +178,31 @@ class MapPage(PlotPage):
 
 def vectors_of(
     folder: Path, table: pd.DataFrame, wish: str
-) -> tuple[NDArray[np.int64], NDArray[np.float32], str]:
-    """Return labels (n,) and vectors (n, D) of cells, and what they are: the network's features where wished and there."""
+) -> tuple[NDArray[np.int64], NDArray[np.float32], str, bool]:
+    """Return labels (n,) and vectors (n, D) of cells, what they are, and whether features were wished and are missing."""
     from napari_dama.predict.embeddings import has_embeddings, read_embeddings
 
     if wish == "features" and has_embeddings(folder):
         labels, vectors = read_embeddings(folder)
-        return labels, vectors, f"the network's features ({vectors.shape[1]} numbers per cell)"
+        return labels, vectors, f"the network's features ({vectors.shape[1]} numbers per cell)", False
     vectors, markers = marker_vectors(table)
     made_of = f"the markers' mean intensities (log, z-scored: {', '.join(markers)})"
-    if wish == "features":
-        made_of += "; this result has no features of the network yet"
-    return table["label"].to_numpy(np.int64), vectors, made_of
+    return table["label"].to_numpy(np.int64), vectors, made_of, wish == "features"
+
+
+def key_of(colours: CellColours) -> tuple[tuple[str, str], ...]:
+    """Return what the colours mean, from top to bottom: (colour, words)."""
+    if colours.kind == "number":
+        low, high = colours.limits
+        steps = np.linspace(LEVELS - 1, 0, 6).astype(int)
+        tones = (colours.palette[steps, :3] * 255).round().astype(int)
+        values = np.linspace(high, low, 6)
+        title = f"{colours.title} ({colours.unit})" if colours.unit else colours.title
+        entries = [(f"#{r:02x}{g:02x}{b:02x}", number(v)) for (r, g, b), v in zip(tones, values, strict=True)]
+        return (("", title), *entries)
+    return tuple(
+        (row.colour, f"{untyped(row.name) or 'no value'} ({row.count})") for row in colours.rows if row.count
+    )
 
 
 _HINT = "Draw around cells to select them on the slide; Shift adds. Wheel: zoom. Right button: move. Double click: all."

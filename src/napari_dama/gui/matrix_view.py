@@ -1,4 +1,4 @@
-"""A matrix that is painted: names, coloured fields with their numbers; a click on a field tells which. Heat maps, neighbours, confusion."""
+"""A matrix that is painted: names, and coloured fields with numbers; a click on a field tells which one it was."""
 
 from __future__ import annotations
 

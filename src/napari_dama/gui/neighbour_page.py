@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class NeighboursPage(PlotPage):
     """A matrix of types; a click selects the cells of the row's type that have a neighbour of the column's."""
 
-    title = "Neighbours"
+    title = "Nearby"
+    tip = tooltips.PAGE_NEARBY
 
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)

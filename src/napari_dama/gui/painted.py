@@ -34,10 +34,16 @@ class PaintedPlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(100, self.least_px)
         self.setMouseTracking(True)
+        self.placeholder = ""
 
     def draw(self, painter: QPainter, size: QSizeF, ink: QColor, ground: QColor) -> None:
         """Paint everything into a box of a size, upper left at 0, 0."""
         raise NotImplementedError
+
+    def say_instead(self, text: str) -> None:
+        """Write why there is no plot in the place of one; an empty text writes nothing."""
+        self.placeholder = text
+        self.update()
 
     def sizeHint(self) -> QSize:
         """Return a pleasant size."""
@@ -48,6 +54,12 @@ class PaintedPlot(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         palette = self.palette()
+        if self.placeholder:
+            painter.setPen(palette.windowText().color())
+            room = QRectF(self.rect()).adjusted(12, 12, -12, -12)
+            painter.drawText(room, CENTRE.value | Qt.TextFlag.TextWordWrap.value, self.placeholder)
+            painter.end()
+            return
         self.draw(painter, QSizeF(self.size()), palette.windowText().color(), palette.window().color())
         painter.end()
 

@@ -81,6 +81,7 @@ class PlotPage(QWidget):
 
     failed = QtSignal(object)
     title = ""
+    tip = ""
     needs_types = True
     plot: PaintedPlot
 
@@ -155,14 +156,19 @@ class PlotPage(QWidget):
         self._drop_work()
         why = self.blocker()
         if why:
-            self.clear()
-            say(self.note, why)
+            self.say_instead(why)
             return
+        self.plot.say_instead("")
         try:
             self.refresh()
         except DamaError as error:
-            self.clear()
-            say(self.note, str(error))
+            self.say_instead(str(error))
+
+    def say_instead(self, text: str) -> None:
+        """Show no plot, and in its place why."""
+        self.clear()
+        say(self.note, "")
+        self.plot.say_instead(text)
 
     def _on_time(self) -> None:
         self.freshen()
@@ -201,12 +207,11 @@ class PlotPage(QWidget):
     def _on_failed(self, error: Exception) -> None:
         self.work = None
         self.busy.hide()
-        if isinstance(error, Interrupted):
-            say(self.note, f"{error}.")
-            return
-        self.clear()
-        say(self.note, str(error) if isinstance(error, DamaError) else "")
-        if not isinstance(error, DamaError):
+        if isinstance(error, DamaError):
+            self.say_instead(f"{str(error)[:1].upper()}{str(error)[1:]}")
+            self._stale = isinstance(error, Interrupted)  # it is worked out when looked at again
+        else:
+            self.clear()
             self.failed.emit(error)
 
     def _on_cancel(self) -> None:

@@ -66,7 +66,7 @@ class PlotsPanel(QWidget):
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         self.message = MessageArea()
         for page in self.pages:
-            self.tabs.addTab(page, page.title)
+            self.tabs.setTabToolTip(self.tabs.addTab(page, page.title), page.tip)
             page.failed.connect(self.message.show_error)
         self.picture = narrow(QPushButton("Save picture..."), tooltips.PLOT_PICTURE)
         self.numbers = narrow(QPushButton("Save numbers..."), tooltips.PLOT_NUMBERS)

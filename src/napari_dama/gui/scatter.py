@@ -10,7 +10,7 @@ from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 from skimage.measure import points_in_poly
 
-from napari_dama.gui.painted import CENTRE, PaintedPlot, elided, image_of, small_font, upright
+from napari_dama.gui.painted import CENTRE, LEFT_MIDDLE, PaintedPlot, elided, image_of, small_font, upright
 from napari_dama.gui.raster import dot_radius, rasterise
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Scatter(PaintedPlot):
         self.points = np.zeros((0, 2), np.float32)
         self.rgba = np.zeros((0, 4), np.uint8)
         self.axes = ("", "")
+        self.key: tuple[tuple[str, str], ...] = ()
         self.selected = np.zeros(0, np.int64)
         self.view = QRectF(0, 0, 1, 1)
         self._order = np.zeros(0, np.int64)
@@ -62,9 +63,9 @@ class Scatter(PaintedPlot):
         self.selected = self.selected[self.selected < len(self.points)]
         self.show_all()
 
-    def show_colours(self, rgba: NDArray[np.uint8]) -> None:
-        """Give each point a colour (n, 4); alpha 0 hides it."""
-        self.rgba = rgba
+    def show_colours(self, rgba: NDArray[np.uint8], key: tuple[tuple[str, str], ...] = ()) -> None:
+        """Give each point a colour (n, 4), alpha 0 hides it; a saved picture has the key (colour, words) beside it."""
+        self.rgba, self.key = rgba, key
         self._changed()
 
     def show_selected(self, rows: NDArray[np.int64]) -> None:
@@ -91,9 +92,9 @@ class Scatter(PaintedPlot):
         line = self.fontMetrics().height()
         return QRectF(line + 2, 2, max(size.width() - line - 4, 10), max(size.height() - line - 6, 10))
 
-    def to_pixels(self, size: QSizeF) -> NDArray[np.float64]:
+    def to_pixels(self, size: QSizeF, frame: QRectF | None = None) -> NDArray[np.float64]:
         """Return where the points (n, 2) lie in the plot: x, y in px."""
-        frame = self.frame_of(size)
+        frame = self.frame_of(size) if frame is None else frame
         x = frame.left() + (self.points[:, 0] - self.view.left()) / self.view.width() * frame.width()
         y = frame.bottom() - (self.points[:, 1] - self.view.top()) / self.view.height() * frame.height()
         return np.stack([x, y], axis=1).astype(np.float64)
@@ -102,11 +103,12 @@ class Scatter(PaintedPlot):
 
     def draw(self, painter: QPainter, size: QSizeF, ink: QColor, ground: QColor) -> None:
         """Paint dots, axes, marks, and the line that is being drawn."""
-        frame = self.frame_of(size)
         small_font(painter)
-        places = self.to_pixels(size)
         device = painter.device()
         on_screen = device is self
+        beside = 0.0 if on_screen else self._draw_key(painter, size, ink)
+        frame = self.frame_of(QSizeF(size.width() - beside, size.height()))
+        places = self.to_pixels(size, frame)
         ratio = self.devicePixelRatioF() if on_screen else 3.0
         vector = not on_screen and not isinstance(device, QImage)
         radius = dot_radius(len(self.points), min(frame.width(), frame.height()))
@@ -134,6 +136,22 @@ class Scatter(PaintedPlot):
         if on_screen and self._lasso:
             painter.setPen(QPen(ink, 1.5, Qt.PenStyle.DashLine))
             painter.drawPolyline(QPolygonF(self._lasso))
+
+    def _draw_key(self, painter: QPainter, size: QSizeF, ink: QColor) -> float:
+        """Write what the colours mean on the right, and return the room that takes."""
+        if not self.key:
+            return 0.0
+        metrics = painter.fontMetrics()
+        room = min(max(metrics.horizontalAdvance(words) for _, words in self.key) + 28.0, size.width() * 0.4)
+        left = size.width() - room + 8
+        for place, (colour, words) in enumerate(self.key):
+            y = 4 + place * (metrics.height() + 2)
+            if colour:
+                painter.fillRect(QRectF(left, y + metrics.height() / 2 - 4, 8, 8), QColor(colour))
+            painter.setPen(ink)
+            box = QRectF(left + (12 if colour else 0), y, room - 22, metrics.height())
+            painter.drawText(box, LEFT_MIDDLE, elided(painter, words, box.width()))
+        return room
 
     def _dots(
         self, places: NDArray[np.float64], frame: QRectF, ratio: float, radius: float, *, keep: bool

@@ -92,6 +92,11 @@ TRAIN_ANNOTATION = (
 )
 TRAIN_MORE = "Settings for a run that is started next."
 
+PAGE_MAP = "Every cell a dot, like cells near each other; linked with the slide."
+PAGE_MARKERS = "How bright each marker is in each type."
+PAGE_SPREAD = "How a marker, the area or any other column is spread in each type."
+PAGE_NEARBY = "Which types live beside which, and whether that is more than chance."
+PAGE_CHECK = "The model's types beside your corrections, or other annotations: confusion matrix and scores."
 PLOT_CANCEL = "Stop working this out."
 PLOT_PICTURE = "Save this plot as PNG or SVG, black on white, as large as it is on the screen (PNG: three times as fine)."
 PLOT_NUMBERS = "Save the numbers of this plot as a CSV table."

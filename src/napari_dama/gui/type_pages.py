@@ -24,6 +24,7 @@ class MarkersPage(PlotPage):
     """How bright each marker is in each type; a click selects the type's cells."""
 
     title = "Markers"
+    tip = tooltips.PAGE_MARKERS
 
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)
@@ -107,6 +108,7 @@ class SpreadPage(PlotPage):
     """How one column is spread in each type; a click selects the type's cells."""
 
     title = "Spread"
+    tip = tooltips.PAGE_SPREAD
 
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)
@@ -140,8 +142,7 @@ class SpreadPage(PlotPage):
         columns = self._columns()
         keys = [key for key, _ in columns]
         if not keys:
-            self.clear()
-            say(self.note, "This result has no column of numbers.")
+            self.say_instead("This result has no column of numbers.")
             return
         if keys != self._listed:
             self._listed = keys
@@ -186,7 +187,15 @@ class SpreadPage(PlotPage):
 def _texts(
     values: np.ndarray[tuple[int, int], np.dtype[np.float64]], form: str
 ) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(form.format(v) if np.isfinite(v) else "" for v in row) for row in values)
+    return tuple(tuple(number_text(form, v) for v in row) for row in values)
+
+
+def number_text(form: str, value: float) -> str:
+    """Write a number, 0 without a sign; nothing for what is no number."""
+    if not np.isfinite(value):
+        return ""
+    text = form.format(value)
+    return text.lstrip("+-") if not float(text) else text
 
 
 def _nothing() -> pd.DataFrame:
