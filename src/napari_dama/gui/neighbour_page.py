@@ -91,8 +91,8 @@ class NeighboursPage(PlotPage):
         self.plot.show_matrix(matrix_of(found, self.state.matrix == "z", self.colours()))
         left_out = f" {found.n_untyped} cells without type are left out." if found.n_untyped else ""
         chance = (
-            f"z-score: links from row to column, against {found.permutations} random deals of the types over the same places "
-            f"(seed {found.seed}); red is more than chance, blue less. "
+            f"z-score: links from row to column, against {found.permutations} random deals of the types over the same "
+            f"places (seed {found.seed}); red is more than chance, blue less. "
             if self.state.matrix == "z"
             else "Mean number of neighbours per cell of the row's type. "
         )

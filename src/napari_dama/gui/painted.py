@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,8 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_dama.errors import OutputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from qtpy.QtGui import QPaintEvent
 

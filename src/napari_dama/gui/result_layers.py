@@ -162,13 +162,13 @@ def mark_cells(
     sizes = 2.6 * np.sqrt(table["area_um2"].to_numpy(np.float64) / np.pi) / result.pixel_um + 6
     sizes = np.where(np.isfinite(sizes), sizes, np.nanmedian(sizes) if np.isfinite(sizes).any() else 20.0)
     name = "Clicked cell" if len(rows) == 1 else "Selected cells"
-    if found and len(found[0].data) == len(rows) and found[0].name == name:
-        found[0].data = places
+    if found:
+        if len(found[0].data) != len(rows):
+            found[0].selected_data = set()
+        found[0].data, found[0].name = places, name
         found[0].size = sizes
         return
     active = viewer.layers.selection.active
-    for old in found:
-        viewer.layers.remove(old)
     viewer.add_points(
         places,
         name=name,

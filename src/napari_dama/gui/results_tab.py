@@ -62,7 +62,7 @@ class ResultsTab(Tab):
         self.state = session.state.results
         self.cells = session.cells
         self.shown = ShownColours(self.cells, self.state)
-        self.features_link = FeaturesLink(viewer, self.cells)
+        self.features_link = FeaturesLink(viewer, self.cells, self)
         self.plots: PlotsPanel | None = None
         self.result: OpenResult | None = None
         self.layer: Any = None
@@ -288,6 +288,7 @@ class ResultsTab(Tab):
         self._sync_cell()
         if self.layer is not None and self.result is not None:
             mark_cells(self.viewer, self.layer, self.result, self.cells, selected)
+        self.features_link.follow()
 
     def _on_types(self) -> None:
         """The layer's table follows what was corrected or computed; colours and legend follow `shown`."""

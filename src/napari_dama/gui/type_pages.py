@@ -50,8 +50,8 @@ class MarkersPage(PlotPage):
         self.plot.show_matrix(matrix_of(profile, self.state.values == "z", self.colours()))
         say(
             self.note,
-            f"Mean over {int(profile.n_cells.sum()):,} cells. z-score: how many standard deviations above (red) or below (blue) "
-            "the average of all cells. Click a field to select the cells of its type.".replace(",", " ", 1),
+            f"{int(profile.n_cells.sum())} cells. z-score: how many standard deviations above (red) or below (blue) the "
+            "average of all cells. Click a field to select the cells of its type.",
         )
 
     def clear(self) -> None:
