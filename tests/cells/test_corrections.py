@@ -292,4 +292,4 @@ def test_a_journal_is_taken_where_typed_cells_are(tmp_path: Path) -> None:
     )
     assert given_cells(path, (50, 50)).to_numpy().tolist() == [[1, 1.5, 2.0, "Neuron"]]
     with pytest.raises(SlideError, match="outside"):
-        given_cells(path, (2, 2))
+        given_cells(path, (1, 1))

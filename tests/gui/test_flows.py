@@ -99,7 +99,7 @@ def test_analyse_look_click_and_explain(dock: Any, wait_for: Wait) -> None:
     assert result is not None
     assert (out / "run.json").exists()
     assert dock.analyse.plan.out != out
-    assert dock.tabs.currentIndex() == 2
+    assert dock.tabs.currentIndex() == list(dock.named_tabs).index("Results")
     layer = dock.results.layer
     assert len(result.cells) > 0
     assert list(layer.features["index"]) == list(result.cells["label"])
@@ -124,7 +124,7 @@ def test_analyse_look_click_and_explain(dock: Any, wait_for: Wait) -> None:
 
     dock.results.card.explain.click()
     wait_for(lambda: dock.explain.work is None)
-    assert dock.tabs.currentIndex() == 3
+    assert dock.tabs.currentIndex() == list(dock.named_tabs).index("Explain")
     first = layers_of(dock.viewer.layers, "explain")
     assert {about(entry)["show"] for entry in first} == {"seen", "filled", "error", "overlap"}
     assert "12 of 64 pieces" in dock.explain.text.text()
@@ -147,7 +147,7 @@ def test_a_click_in_the_canvas_selects_and_a_drag_does_not(dock: Any) -> None:
         position = (1.0, 1.0)
 
     clicked: list[Any] = []
-    dock.results.select_at = clicked.append
+    dock.results.select_at = lambda place, more: clicked.append(place)
     dock.results.layer = dock.viewer.add_labels(np.ones((4, 4), int))
     event = Event()
     click = dock.results._on_mouse(dock.viewer, event)

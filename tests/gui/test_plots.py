@@ -217,7 +217,7 @@ def test_agreement_with_a_layer_a_table_and_corrections(
 ) -> None:
     cells, panel = dock.session.cells, dock.results.plots
     page = look(dock, panel.agreement, wait_for)
-    assert "Nothing was corrected or confirmed" in page.plot.placeholder
+    assert "No cell of this result was corrected or confirmed" in page.plot.placeholder
     table = cells.table
     truth = np.array(["neuron", "astrocyte", "microglia"])[np.minimum((table["x"] / 180 * 3).astype(int), 2)]
     dock.viewer.add_points(
@@ -241,6 +241,16 @@ def test_agreement_with_a_layer_a_table_and_corrections(
     cells.set_types(cells.labels[:90], "neuron")  # what was corrected does not make the model better
     look(dock, page, wait_for)
     assert page.found.scores.accuracy == pytest.approx(right.mean())
+
+    page.truth_box.activated.emit(page.truth_box.findData("corrections"))
+    annotator = dock.session.annotator
+    annotator.give(cells.labels[100:104], "neuron", "click")
+    annotator.confirm(cells.labels[104:110])
+    look(dock, page, wait_for)
+    assert page.found.scores.n_matched == 10
+    kept = [*(cells.predicted[100:104] == "neuron"), *[True] * 6]
+    assert page.found.scores.accuracy == pytest.approx(np.mean(kept))
+    assert "Few cells" in page.note.text()
 
     file = tmp_path / "truth.csv"
     pd.DataFrame({"label": table["label"], "y": table["y"], "x": table["x"], "type": truth}).to_csv(

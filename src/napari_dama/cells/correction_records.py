@@ -104,14 +104,28 @@ def outline_record(
     }  # fmt: skip
 
 
+def draft_record(n: int, box: tuple[int, int, int, int], changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of outlines that are being edited and not kept yet; no changes end it.
+
+    It replaces the draft before it; ``box`` is the whole part that is being edited.
+    """
+    return {
+        "record": "draft", "n": n, "box": [int(v) for v in box], "changes": changes, "gone": [], "come": [],
+        "time": _now(),
+    }  # fmt: skip
+
+
 # -- reading ---------------------------------------------------------------------------------------------------
 
 
 def is_sound(record: dict[str, Any]) -> bool:
     """Whether a record of a type, a class or an outline has what it needs, each of its kind."""
-    check = {"type": _sound_type, "class": _sound_class, "outline": _sound_outline}.get(
-        str(record.get("record"))
-    )
+    check = {
+        "type": _sound_type,
+        "class": _sound_class,
+        "outline": _sound_outline,
+        "draft": _sound_outline,
+    }.get(str(record.get("record")))
     return check is not None and check(record)
 
 

@@ -59,14 +59,20 @@ class Section:
         Folder of the result, relative to the journal where that is possible, and when the result was made.
     edits : list of Edit
         Everything that was done, in order, undone things included.
+    again : list of int
+        Numbers of the edits that can be done again, the next one last.
     marks : list of tuple
-        ``(number of the line, edit)`` of every change of the outlines in order: doing, undoing and doing again.
+        ``(number of the line, edit, taken back)`` of every change of the outlines in order: doing, undoing, doing again.
+    draft : dict or None
+        Outlines that were being edited when the program ended, neither kept nor discarded.
     """
 
     result: str
     made: str
     edits: list[Edit] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
     marks: list[tuple[int, Edit, bool]] = field(default_factory=list)
+    draft: dict[str, Any] | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -214,13 +220,21 @@ def _take(section: Section, record: dict[str, Any]) -> bool:
             return False
         old = section.edits[at]
         section.edits[at] = Edit(old.n, old.kind, old.record, kind == "undo")
+        if old.n in section.again:
+            section.again.remove(old.n)
+        if kind == "undo":
+            section.again.append(old.n)
         if old.kind == "outline":
             section.marks.append((number, old, kind == "undo"))
         return True
     if not is_sound(record):
         return False
+    if kind == "draft":
+        section.draft = record if record["changes"] else None
+        return True
     edit = Edit(number, str(kind), record, undone=False)
     section.edits.append(edit)
+    section.again.clear()
     if kind == "outline":
         section.marks.append((number, edit, False))
     return True

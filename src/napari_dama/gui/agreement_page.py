@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton
 
-from napari_dama.cells.corrections import read_corrections
 from napari_dama.cells.given import read_table
-from napari_dama.errors import DamaError, SettingsError
+from napari_dama.errors import SettingsError
 from napari_dama.evaluate.agreement import Agreement, compare_types
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import annotated_cells, class_column, find_annotations
@@ -56,6 +55,7 @@ class AgreementPage(PlotPage):
         self.plot.clicked.connect(self._on_clicked)
         bench.viewer.layers.events.inserted.connect(self._on_layers)
         bench.viewer.layers.events.removed.connect(self._on_layers)
+        bench.session.annotator.edited.connect(self._on_edited)
         self._list_truths()
 
     @property
@@ -90,19 +90,30 @@ class AgreementPage(PlotPage):
             [name for name in ("label", "y", "x", "area_um2") if name in self.cells.table]
         ].assign(type=self.cells.predicted)
         truth, slide = self.state.truth, self.slide
-        result = self.bench.session.state.results.path
         layers = list(self.bench.viewer.layers)
         pixel_um = _pixel_um(self.cells.table)
 
-        def task(progress: Report, stop: Stop) -> tuple[Agreement, str]:
-            annotated, said, renamed = _annotated(truth, slide, result, layers)
-            own = cells.assign(type=[renamed.get(name, name) for name in cells["type"]])
-            return compare_types(annotated, own, pixel_um=pixel_um), said
+        corrected = self._corrected() if truth == CORRECTIONS else None
+
+        def task(progress: Report, stop: Stop) -> Agreement:
+            annotated = _annotated(truth, slide, layers) if corrected is None else corrected
+            return compare_types(annotated, cells, pixel_um=pixel_um)
 
         self.start(task, self._on_found, "comparing")
 
-    def _on_found(self, answer: tuple[Agreement, str]) -> None:
-        self.found, said = answer
+    def _corrected(self) -> pd.DataFrame:
+        """Return the cells that were corrected or confirmed by hand, with the types that count now."""
+        rows = self.cells.rows_of(self.bench.session.annotator.reviewed)
+        rows = rows[rows >= 0]
+        if not len(rows):
+            raise SettingsError(
+                "No cell of this result was corrected or confirmed yet. Do so in the Annotate tab, or choose a layer or a "
+                "table."
+            )
+        return self.cells.table.iloc[rows][["y", "x"]].assign(type=self.cells.types[rows])
+
+    def _on_found(self, found: Agreement) -> None:
+        self.found = found
         scores = self.found.scores
         self.plot.show_matrix(matrix_of(self.found, self.colours()))
         parts = [
@@ -116,7 +127,7 @@ class AgreementPage(PlotPage):
             parts.append(f"Few cells, so take it lightly: {few}.")
         if scores.accuracy == 0:
             parts.append("Every one of them is a mistake of the model: confirm right cells too.")
-        say(self.note, " ".join([*parts, said, WARNING]).replace("  ", " "))
+        say(self.note, " ".join([*parts, WARNING]))
 
     def clear(self) -> None:
         """Show no matrix."""
@@ -148,6 +159,9 @@ class AgreementPage(PlotPage):
     def _on_layers(self, event: object = None) -> None:
         self._list_truths()
 
+    def _on_edited(self) -> None:
+        self.mark_stale()
+
     def _on_clicked(self, row: int, column: int) -> None:
         if self.found is not None:
             self.bench.select(self.found.labels_in(row, column))
@@ -155,35 +169,23 @@ class AgreementPage(PlotPage):
     def close_down(self) -> None:
         """Stop work and listening."""
         super().close_down()
+        self.bench.session.annotator.edited.disconnect(self._on_edited)
         self.bench.viewer.layers.events.inserted.disconnect(self._on_layers)
         self.bench.viewer.layers.events.removed.disconnect(self._on_layers)
 
 
-def _annotated(
-    truth: str, slide: str, result: str, layers: list[Any]
-) -> tuple[pd.DataFrame, str, dict[str, str]]:
-    """Return the annotated cells, what to say of them, and the new names of renamed classes."""
-    if truth == CORRECTIONS:
-        try:
-            corrections = read_corrections(slide or result, result=result)
-        except DamaError as error:
-            raise SettingsError(
-                "Nothing was corrected or confirmed on this slide yet. Do so in the Annotate tab, or choose a layer "
-                "or a table."
-            ) from error
-        by_whom = corrections.cells.loc[corrections.cells["reviewed"], "who"].value_counts()
-        chosen = ", ".join(f"{n} by {who}" for who, n in by_whom.items())
-        return corrections.typed, f"Chosen: {chosen}." if chosen else "", dict(corrections.renamed)
+def _annotated(truth: str, slide: str, layers: list[Any]) -> pd.DataFrame:
+    """Return the annotated cells of a table's file or a layer."""
     if truth.startswith("file:"):
         table = read_table(Path(truth[5:]))
         if not {"y", "x", "type"} <= set(table):
             raise SettingsError(f"{truth[5:]} needs the columns y, x (pixels of the slide) and type.")
-        return table, "", {}
+        return table
     layer = next((entry for entry in layers if entry.name == truth.removeprefix("layer:")), None)
     column = None if layer is None else class_column(layer)
     if layer is None or column is None:
         raise SettingsError(f"There is no {truth.replace(':', ' ')} with classes any more.")
-    return annotated_cells(layer, column, layers, slide), "", {}
+    return annotated_cells(layer, column, layers, slide)
 
 
 def _pixel_um(table: pd.DataFrame) -> float | None:

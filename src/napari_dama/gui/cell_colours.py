@@ -274,33 +274,13 @@ def _rgba(colour: str) -> tuple[float, float, float, float]:
     return red, green, blue, 1.0
 
 
-class ColumnColormap(TableLabelColormap):
-    """A table from labels to few colours, for any number of cells; needs no loop over cells, with numba or without."""
-
-    def _data_to_texture(self, values: Any) -> Any:
-        if self.use_selection or np.asarray(values).dtype.itemsize <= 2:
-            return super()._data_to_texture(values)
-        table = self._array_map
-        return table[np.clip(values, 0, len(table) - 1)]
-
-    def map(self, values: Any) -> Any:
-        """Map labels of any shape to RGBA, as napari asks for it."""
-        if self.use_selection:
-            return super().map(values)
-        table = self._array_map
-        colours = self._values_mapping_to_minimum_values_set()[1]
-        palette = np.array([colours[number] for number in range(len(colours))], np.float32)
-        out = palette[table[np.clip(np.asarray(values), 0, len(table) - 1)]]
-        return out
-
-
-def label_colormap_of(labels: NDArray[np.int64], colours: CellColours) -> ColumnColormap:
+def label_colormap_of(labels: NDArray[np.int64], colours: CellColours) -> TableLabelColormap:
     """Return what a Labels layer needs to show cells with labels (n,) in their colours."""
     palette = colours.palette.copy()
     palette[palette[:, 3] == 0] = 0.0
     used, first_at = np.unique(colours.number, return_index=True)
     first = [int(labels[row]) for row in first_at]
-    colormap = ColumnColormap(
+    colormap = TableLabelColormap(
         color_dict={
             None: np.zeros(4),
             0: np.zeros(4),

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from napari.utils.colormaps import DirectLabelColormap, label_colormap
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_dama.gui.cells_model import CellsModel
 
 UNTYPED = "cell"
 UNTYPED_COLOUR = "#39d0d8"
-# napari's own mapping without numba stops here
-_NAPARI_LIMIT = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +67,27 @@ def feature_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 def type_colormap(
     cells: pd.DataFrame, colours: Mapping[str, str], *, hidden: frozenset[str]
-) -> DirectLabelColormap:
+) -> TableLabelColormap:
     """Return the colormap that gives every cell the colour of its type; hidden types are transparent.
 
-    Up to 65 536 cells, or with numba, it is napari's own ``DirectLabelColormap``; else a table does the same.
+    Every class has its colour in it, also one without cells, so that cells can be given it in place.
     """
-    labels = cells["label"].to_numpy()
-    types = types_of(cells)
-    names = sorted(set(types.tolist()))
+    labels = cells["label"].to_numpy(np.int64)
+    codes, found = pd.factorize(types_of(cells))
+    names = list(dict.fromkeys([*colours, *(str(name) for name in found), UNTYPED]))
     rgba = {name: np.array(_rgba(colour_of_type(name, colours)), dtype=np.float32) for name in names}
     for name in hidden & rgba.keys():
         rgba[name] = np.zeros(4, dtype=np.float32)
-    if len(labels) == 0 or int(labels.max()) < _NAPARI_LIMIT or find_spec("numba") is not None:
-        colour_of_label: dict[int | None, Any] = {None: np.zeros(4), 0: np.zeros(4)}
-        colour_of_label.update({int(label): rgba[name] for label, name in zip(labels, types, strict=True)})
-        return DirectLabelColormap(color_dict=colour_of_label)
-    number = {name: position for position, name in enumerate(names)}
-    first = {name: int(labels[int(np.argmax(types == name))]) for name in names}
+    top = int(labels.max(initial=0)) + 2
+    stand_ins = {name: top + place for place, name in enumerate(names)}  # a class may have no cell yet
     colormap = TableLabelColormap(
-        color_dict={None: np.zeros(4), 0: np.zeros(4), **{first[n]: rgba[n] for n in names}}
+        color_dict={None: np.zeros(4), 0: np.zeros(4), **{stand_ins[name]: rgba[name] for name in names}}
     )
-    table = np.full(int(labels.max()) + 2, len(names), dtype=np.uint8)
-    table[labels] = np.array([number[name] for name in types], dtype=np.uint8)
-    colormap.set_table(table, [first[name] for name in names])
+    number = np.array([names.index(str(name)) for name in found], dtype=np.uint16)
+    table = np.full(top, len(names), dtype=np.uint16)
+    table[labels] = number[codes]
+    colormap.set_table(table, list(stand_ins.values()))
+    colormap.name_numbers(names)
     return colormap
 
 
@@ -102,28 +97,79 @@ def instance_colormap(seed: float = 0.5) -> Any:
 
 
 class TableLabelColormap(DirectLabelColormap):  # type: ignore[misc]
-    """A ``DirectLabelColormap`` for any number of cells that share few colours.
+    """A ``DirectLabelColormap`` for any number of cells that share few colours, and change them one by one.
 
-    ``color_dict`` holds one cell per colour; a table says for every label which of these it looks like. Only the array that
-    napari maps labels with is replaced (its own is limited to 65 536 labels where numba is not installed).
+    ``color_dict`` holds one label per colour; a table says for every label which of these it looks like. The array that
+    napari maps labels with is replaced: its own is limited to 65 536 labels where numba is not installed, and is made anew
+    for every change.
     """
 
     _table: Any = PrivateAttr(None)
     _first: Any = PrivateAttr(None)
+    _numbers: Any = PrivateAttr(None)
 
-    def set_table(self, table: NDArray[np.uint8], first: Sequence[int]) -> None:
+    def set_table(self, table: NDArray[np.unsignedinteger[Any]], first: Sequence[int]) -> None:
         """Set for every label its colour's number (n + 2,), and for every colour a label that has it."""
         self._table = table
         self._first = list(first)
 
+    def name_numbers(self, names: Sequence[str]) -> None:
+        """Say which class each number stands for, so that `give` can be used."""
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def give(self, labels: NDArray[np.int64], names: NDArray[Any]) -> bool:
+        """Give labels (n,) the colours of classes (n,), in place; False where one is not known here."""
+        numbers = [(self._numbers or {}).get(str(name)) for name in names]
+        if None in numbers or (len(labels) and int(labels.max()) >= len(self._table) - 1):
+            return False
+        self._table[labels] = numbers
+        self._array_map[labels] = self._texture_of_number[self._table[labels]]
+        return True
+
+    @cached_property
+    def _texture_of_number(self) -> NDArray[Any]:
+        """Texture value of each colour's number, and at the end that of labels without one."""
+        texture_of_label = self._values_mapping_to_minimum_values_set(apply_selection=False)[0]
+        values = [*(texture_of_label[label] for label in self._first), texture_of_label[None]]
+        return np.array(values, dtype=np.uint8 if self._num_unique_colors + 2 < 2**8 else np.uint16)
+
     @cached_property
     def _array_map(self) -> NDArray[Any]:
-        texture_of_label = self._values_mapping_to_minimum_values_set(apply_selection=False)[0]
-        texture = [texture_of_label[label] for label in self._first]
-        unknown = texture_of_label[None]
-        out: NDArray[Any] = np.array([*texture, unknown], dtype=np.uint8)[self._table]
-        out[0] = texture_of_label[0]
+        out: NDArray[Any] = self._texture_of_number[self._table]
+        out[0] = self._values_mapping_to_minimum_values_set(apply_selection=False)[0][0]
         return out
+
+    def _places(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Where the labels stand in the table; those beyond it at its end, which has no colour."""
+        last = len(self._table) - 1
+        return np.where((values < 0) | (values > last), last, values)
+
+    def _data_to_texture(self, values: Any) -> Any:
+        if (
+            self._table is None or np.dtype(values.dtype).itemsize <= 2
+        ):  # napari looks colours of few labels up by itself
+            return super()._data_to_texture(values)
+        if self.use_selection:
+            return (np.asarray(values) == self.selection).astype(self._array_map.dtype)
+        return self._array_map[self._places(np.asarray(values))]
+
+    def _map_without_cache(self, values: Any) -> NDArray[Any]:
+        if self._table is None:
+            return np.asarray(super()._map_without_cache(values))
+        colours = self._values_mapping_to_minimum_values_set(apply_selection=False)[1]
+        palette = np.array([colours[number] for number in range(len(colours))], dtype=np.float32)
+        mapped: NDArray[Any] = palette[self._array_map[self._places(np.asarray(values))]]
+        return mapped
+
+    def map(self, values: Any) -> NDArray[Any]:
+        """Map labels to colours (..., 4)."""
+        if self._table is None:
+            return np.asarray(super().map(values))
+        array = np.asarray(values)
+        mapped = self._map_without_cache(array)
+        if self.use_selection:
+            mapped[array != self.selection] = 0
+        return mapped
 
 
 def _rgba(colour: str) -> tuple[float, float, float, float]:

@@ -203,7 +203,10 @@ class CellsModel:
         out = np.atleast_1d(np.asarray(gone, dtype=np.int64))
         own = self.rows_of(rows["label"].to_numpy(np.int64)) if len(rows) else np.zeros(0, np.int64)
         kept_types = [str(self._types[row]) if row >= 0 else UNTYPED for row in own]
-        told = [str(self._predicted[row]) if row >= 0 else UNTYPED for row in own]
+        fresh = types_of(
+            rows
+        )  # of a cell that was taken out and comes back, its row knows what the model said
+        told = [str(self._predicted[row]) if row >= 0 else str(fresh[i]) for i, row in enumerate(own)]
         new_types = kept_types if types is None else list(types)
         drop = np.concatenate([self.rows_of(out), own])
         keep = np.ones(len(self._table), dtype=bool)
@@ -274,9 +277,27 @@ class CellsModel:
         self._classes = {new if name == old else name: colour for name, colour in self._classes.items()}
         of_it = self._types == old
         self._types[of_it] = new
+        self._predicted[self._predicted == old] = new
         self.classes_changed.emit()
         if of_it.any():
             self.types_changed.emit(self.labels[of_it])
+
+    def delete_class(self, name: str) -> None:
+        """Take out a class that no cell has.
+
+        Raises
+        ------
+        SettingsError
+            There is no such class, or cells have it.
+        """
+        if name not in self._classes:
+            raise SettingsError(f"There is no class {name!r}.")
+        count = int((self._types == name).sum())
+        if count:
+            has = "1 cell is" if count == 1 else f"{count} cells are"
+            raise SettingsError(f"{has} of class {name!r}: give them another type first.")
+        del self._classes[name]
+        self.classes_changed.emit()
 
     def colour_class(self, name: str, colour: str) -> None:
         """Give a class another colour ``#rrggbb``.

@@ -42,6 +42,16 @@ def markers(viewer: Viewer) -> None:
     open_dock(viewer, "Channels")
 
 
+def annotate(viewer: Viewer) -> None:
+    """Correct cells by hand."""
+    open_dock(viewer, "Annotate")
+
+
+def gallery(viewer: Viewer) -> None:
+    """Show many cells side by side."""
+    open_dock(viewer, "Annotate").show_gallery()
+
+
 def explain(viewer: Viewer) -> None:
     """Show why the model says what it says of a cell."""
     open_dock(viewer, "Explain")

@@ -1,4 +1,4 @@
-"""The dock widget *DAMA*: which slide and model, five tabs, and the message area."""
+"""The dock widget *DAMA*: which slide and model, the tabs, and the message area."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from qtpy.QtWidgets import (
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_tab import AnalyseTab
+from napari_dama.gui.annotate_tab import AnnotateTab
 from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
+from napari_dama.gui.gallery import Gallery
 from napari_dama.gui.layers import foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
 from napari_dama.gui.preferences import apply_folders, read_preferences
@@ -53,6 +55,7 @@ class DamaDock(QWidget):
         apply_folders(preferences)
         self.state = DamaState(analyse=AnalyseState(device=preferences.device))
         self.session = Session(self.state)
+        self.gallery: Gallery | None = None
         self._closed = False
         self._docked = parent is not None
         self._build()
@@ -73,6 +76,7 @@ class DamaDock(QWidget):
         self.channels = ChannelsTab(self.viewer, self.session)
         self.analyse = AnalyseTab(self.viewer, self.session)
         self.results = ResultsTab(self.viewer, self.session)
+        self.annotate = AnnotateTab(self.viewer, self.session, self.results)
         self.explain = ExplainTab(self.viewer, self.session)
         self.train = TrainTab(self.viewer, self.session)
         self.tabs = QTabWidget()
@@ -99,6 +103,7 @@ class DamaDock(QWidget):
             "Channels": self.channels,
             "Analyse": self.analyse,
             "Results": self.results,
+            "Annotate": self.annotate,
             "Explain": self.explain,
             "Train": self.train,
         }
@@ -124,6 +129,7 @@ class DamaDock(QWidget):
         self.analyse.tile_done.connect(self.results.show_live)
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
+        self.annotate.gallery_asked.connect(self.show_gallery)
         self.train.model_offered.connect(self._on_model_offered)
 
     def _sync_slides(self, event: object = None) -> None:
@@ -188,6 +194,19 @@ class DamaDock(QWidget):
         self.show_tab(self.explain)
         self.explain.explain_cell()
 
+    def show_gallery(self) -> Gallery:
+        """Show the gallery, in a dock of its own that may float."""
+        if self.gallery is None or self.gallery.closed:
+            self.gallery = Gallery(self.viewer, self.session, self.results)
+            self.gallery.failed.connect(self.message.show_error)
+            self.gallery.noted.connect(self.message.show_note)
+            self.gallery.cell_asked.connect(self.annotate.show_cell)
+            self.viewer.window.add_dock_widget(self.gallery, name="DAMA gallery", area="bottom")
+        elif (area := self.gallery.parentWidget()) is not None:
+            area.show()
+            area.raise_()
+        return self.gallery
+
     def _on_model_offered(self, name: str) -> None:
         self.state.model = name
         self._sync_models()
@@ -201,6 +220,8 @@ class DamaDock(QWidget):
         self.viewer.layers.events.inserted.disconnect(self._sync_slides)
         self.viewer.layers.events.removed.disconnect(self._sync_slides)
         self.state.results.events.selected.disconnect(self._on_cell)
+        if self.gallery is not None:
+            self.gallery.close_down()
         for tab in self.named_tabs.values():
             tab.close_down()
         self.session.close()

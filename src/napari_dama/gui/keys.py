@@ -20,7 +20,19 @@ class Key:
 
 
 KEYS: Final[dict[str, tuple[Key, ...]]] = {
-    "In the picture": (Key("click", "choose a cell"),),
+    "In the picture": (
+        Key("click", "choose a cell"),
+        Key("Ctrl + click", "choose a cell beside those chosen"),
+        Key("Shift + drag", "choose the cells in a box (in Annotate)"),
+    ),
+    "In Annotate, and in the gallery": (
+        Key("1 to 9", "give the selected cells a type"),
+        Key("0", "take their type away"),
+        Key("Enter", "they are right as they are called"),
+        Key("N", "go to the next cell to look at"),
+        Key("Ctrl + Z", "take back"),
+        Key("Ctrl + Shift + Z", "do again"),
+    ),
 }
 """Keys by where they count."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_dama.evaluate.projection import (
@@ -21,7 +22,7 @@ from napari_dama.evaluate.projection import (
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import number
 from napari_dama.gui.cell_colours import LEVELS, untyped
-from napari_dama.gui.plot_page import Bench, PlotPage
+from napari_dama.gui.plot_page import WAIT_MS, Bench, PlotPage
 from napari_dama.gui.scatter import Scatter
 from napari_dama.gui.style import beside, muted, narrow, say
 
@@ -75,7 +76,11 @@ class MapPage(PlotPage):
         self.embed.clicked.connect(self._on_embed)
         self.keep.clicked.connect(self._on_keep)
         self.plot.chosen.connect(self._on_chosen)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._on_colours)
         bench.shown.changed.connect(self._on_colours)
+        bench.shown.patched.connect(self._on_patched)
         self.cells.selection_changed.connect(self._on_selection)
 
     @property
@@ -138,6 +143,9 @@ class MapPage(PlotPage):
         if self.cells.is_open and len(self.plot.points) == len(self.cells.table):
             self.plot.show_colours(self.bench.shown.colours.rgba, key_of(self.bench.shown.colours))
 
+    def _on_patched(self) -> None:
+        self._soon.start(WAIT_MS)
+
     def _on_selection(self) -> None:
         if len(self.plot.points) == len(self.cells.table):
             selected = self.cells.selected
@@ -172,7 +180,9 @@ class MapPage(PlotPage):
     def close_down(self) -> None:
         """Stop work and listening."""
         super().close_down()
+        self._soon.stop()
         self.bench.shown.changed.disconnect(self._on_colours)
+        self.bench.shown.patched.disconnect(self._on_patched)
         self.cells.selection_changed.disconnect(self._on_selection)
 
 

@@ -82,12 +82,12 @@ class PlotsPanel(QWidget):
         cells = session.cells
         self._events = (
             cells.reset,
-            cells.types_changed,
             cells.rows_changed,
             cells.classes_changed,
         )
         for event in self._events:
             event.connect(self._on_cells)
+        cells.types_changed.connect(self._on_types)
         cells.columns_changed.connect(self._on_columns)
 
     @property
@@ -98,6 +98,11 @@ class PlotsPanel(QWidget):
     def _on_cells(self) -> None:
         for page in self.pages:
             page.mark_stale()
+
+    def _on_types(self) -> None:
+        for page in self.pages:
+            if page.needs_types:
+                page.mark_stale()
 
     def _on_columns(self) -> None:
         self.spread.mark_stale()
@@ -165,6 +170,7 @@ class PlotsPanel(QWidget):
             page.close_down()
         for event in self._events:
             event.disconnect(self._on_cells)
+        self.bench.cells.types_changed.disconnect(self._on_types)
         self.bench.cells.columns_changed.disconnect(self._on_columns)
 
 

@@ -34,6 +34,8 @@ class OpenResult:
         Labels (Y, X), lazily, the finest first.
     bright : dict of str to float
         Per marker the 98th percentile of the cells' means: what a bright cell has.
+    made : str
+        When it was made; tells it from another result of the same folder.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class OpenResult:
     colours: dict[str, str]
     summary: str
     bright: dict[str, float]
+    made: str = ""
 
 
 def read_result(folder: Path) -> OpenResult:
@@ -72,6 +75,7 @@ def read_result(folder: Path) -> OpenResult:
         colours=dict(zip(model.get("classes", []), model.get("class_colours", []), strict=False)),
         summary=summary_of(folder, len(cells), run),
         bright=bright,
+        made=str(run.get("created") or ""),
     )
 
 
@@ -117,7 +121,9 @@ def colour_result(layer: Any, cells: CellsModel, colours: CellColours, hidden: f
     if colours.kind == "instance" and not hidden:
         layer.colormap = instance_colormap()
     elif colours.by == "type":
-        layer.colormap = type_colormap(cells.frame, cells.classes, hidden=hidden)
+        layer.colormap = type_colormap(
+            cells.table[["label"]].assign(type=cells.types), cells.classes, hidden=hidden
+        )
     else:
         layer.colormap = label_colormap_of(cells.labels, colours)
 

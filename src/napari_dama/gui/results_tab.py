@@ -19,6 +19,7 @@ from napari_dama.gui.features_table import FeaturesLink
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.plots import open_plots
+from napari_dama.gui.recolour import Later, recolour_types, sync_features
 from napari_dama.gui.result_layers import (
     OpenResult,
     add_result,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import napari
+    import numpy as np
+    from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
     from napari_dama.gui.plots import PlotsPanel
@@ -70,14 +73,15 @@ class ResultsTab(Tab):
         self.work: Work | None = None
         self._refreshed = 0.0
         self._listed: list[tuple[str, str, str]] = []
+        self.later = Later(self._on_later, self)
         self._build()
         self.state.events.path.connect(self.load)
         self.shown.changed.connect(self._recolour)
         self.state.events.selected.connect(self._on_selected)
         self.cells.selection_changed.connect(self._on_selection)
         self.cells.types_changed.connect(self._on_types)
-        self.cells.rows_changed.connect(self._on_types)
-        self.cells.columns_changed.connect(self._on_types)
+        self.cells.rows_changed.connect(self._on_rows)
+        self.cells.columns_changed.connect(self._on_rows)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -267,13 +271,15 @@ class ResultsTab(Tab):
             dragged = True
             yield
         if not dragged and self.layer is not None and self.layer.visible and self.layer.mode == "pan_zoom":
-            self.select_at(tuple(event.position))
+            self.select_at(tuple(event.position), more="Control" in getattr(event, "modifiers", ()))
 
-    def select_at(self, position: tuple[float, ...]) -> None:
-        """Select the cell at a position in world coordinates, if there is one."""
+    def select_at(self, position: tuple[float, ...], *, more: bool = False) -> None:
+        """Select the cell at a position in world coordinates, if there is one; with ``more`` beside those selected."""
         label = label_at(self.layer, position)
         if label and self.result is not None:
-            self.cells.select([label])
+            others = [int(other) for other in self.cells.selected if other != label] if more else []
+            again = more and label in self.cells.selected
+            self.cells.select(others if again else [*others, label])
 
     def _on_selected(self) -> None:
         wanted = self.state.selected
@@ -290,8 +296,24 @@ class ResultsTab(Tab):
             mark_cells(self.viewer, self.layer, self.result, self.cells, selected)
         self.features_link.follow()
 
-    def _on_types(self) -> None:
-        """The layer's table follows what was corrected or computed; colours and legend follow `shown`."""
+    def _on_types(self, labels: NDArray[np.int64]) -> None:
+        """Colours follow at once what was corrected, in place; legend and table a moment later."""
+        if self.layer is None:
+            return
+        if self.shown.colours.by == TYPE and not recolour_types(self.layer, self.cells, labels):
+            self._recolour()
+        self.later.name(labels)
+
+    def _on_later(self, labels: NDArray[np.int64]) -> None:
+        if self.layer is None:
+            return
+        sync_features(self.layer, self.cells, labels)
+        if self.shown.colours.by != TYPE and self.state.hidden:
+            self._recolour()
+        self._sync()
+
+    def _on_rows(self) -> None:
+        """The layer's table follows cells that were changed and columns that were computed; colours follow `shown`."""
         if self.layer is not None:
             self.layer.features = feature_table(self.cells.frame)
 
@@ -357,5 +379,6 @@ class ResultsTab(Tab):
         self.state.events.selected.disconnect(self._on_selected)
         self.cells.selection_changed.disconnect(self._on_selection)
         self.cells.types_changed.disconnect(self._on_types)
-        self.cells.rows_changed.disconnect(self._on_types)
-        self.cells.columns_changed.disconnect(self._on_types)
+        self.cells.rows_changed.disconnect(self._on_rows)
+        self.cells.columns_changed.disconnect(self._on_rows)
+        self.later.forget()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_dama.errors import DamaError, ModelError, SettingsError
+from napari_dama.gui.annotate import Annotator
 from napari_dama.gui.cells_model import CellsModel
 from napari_dama.gui.resolve import (
     ChannelPlan,
@@ -34,6 +35,8 @@ class Session:
     ----------
     cells : CellsModel
         The cells of the open result; empty while none is open.
+    annotator : Annotator
+        The only one that corrects them.
 
     Signals
     -------
@@ -54,6 +57,7 @@ class Session:
         self.card: Card | None = None
         self.cards: list[Card] = []
         self.cells = CellsModel()
+        self.annotator = Annotator(self.cells)
         state.events.slide.connect(self._on_slide)
         state.events.model.connect(self._on_model)
         state.channels.events.chosen.connect(self._on_wish)

@@ -10,6 +10,9 @@ from napari_dama.errors import SettingsError
 from napari_dama.gui.cell_colours import INSTANCE, TYPE, CellColours, Choice, choices, colour_cells
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_dama.gui.cells_model import CellsModel
     from napari_dama.gui.state import ResultsState
 
@@ -21,9 +24,12 @@ class ShownColours:
     -------
     changed()
         Ask for `colours` again.
+    patched(labels)
+        Only cells (n,) int64 have another type now: ask again, at leisure.
     """
 
     changed = Signal()
+    patched = Signal(object)
 
     def __init__(self, cells: CellsModel, state: ResultsState) -> None:
         self.cells = cells
@@ -38,18 +44,22 @@ class ShownColours:
             state.events.hidden,
             state.events.hidden_values,
             cells.reset,
-            cells.types_changed,
             cells.rows_changed,
             cells.classes_changed,
             cells.columns_changed,
         )
         for event in self._events:
             event.connect(self.refresh)
+        cells.types_changed.connect(self._on_types)
 
     def refresh(self) -> None:
         """Forget what was worked out."""
         self._colours = None
         self.changed.emit()
+
+    def _on_types(self, labels: NDArray[np.int64]) -> None:
+        self._colours = None
+        self.patched.emit(labels)
 
     @property
     def choices(self) -> list[Choice]:
@@ -84,3 +94,4 @@ class ShownColours:
         """Stop following."""
         for event in self._events:
             event.disconnect(self.refresh)
+        self.cells.types_changed.disconnect(self._on_types)

@@ -113,6 +113,24 @@ class ExplainState(_State):
     show: ExplainShow = "filled"
 
 
+class AnnotateState(_State):
+    """How cells are corrected.
+
+    Attributes
+    ----------
+    everywhere : bool
+        The keys count in every tab, and not only while *Annotate* is in front.
+    box : bool
+        A drag selects the cells in a box, without Shift.
+    advance : bool
+        Go on to the next cell after each answer.
+    """
+
+    everywhere: bool = False
+    box: bool = False
+    advance: bool = False
+
+
 class TrainState(_State):
     """Settings of a training run that is started from the window.
 
@@ -173,5 +191,6 @@ class DamaState(_State):
     analyse: AnalyseState = Field(default_factory=AnalyseState)
     results: ResultsState = Field(default_factory=ResultsState)
     explain: ExplainState = Field(default_factory=ExplainState)
+    annotate: AnnotateState = Field(default_factory=AnnotateState)
     train: TrainState = Field(default_factory=TrainState)
     jobs: JobsState = Field(default_factory=JobsState)

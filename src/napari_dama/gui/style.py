@@ -54,7 +54,7 @@ def heading(text: str) -> QLabel:
 
 
 class Tab(QWidget):
-    """Base of the five tabs: a column of widgets, and the signals that the dock listens to.
+    """Base of the tabs: a column of widgets, and the signals that the dock listens to.
 
     Signals
     -------

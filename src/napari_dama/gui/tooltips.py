@@ -159,3 +159,28 @@ AGREEMENT_TRUTH = (
     "Whose word is compared with the model's: your corrections and confirmations, or a layer with classes."
 )
 AGREEMENT_FILE = "Compare with a table (CSV or Parquet) that has columns y, x (pixels) and type."
+ANNOTATE_CLASS = "Give the selected cells this type. In the picture, press its key."
+ANNOTATE_COUNT = "Cells of this type, and how many of them a person has looked at."
+ANNOTATE_MORE = "Rename, recolour or delete this class."
+ANNOTATE_ADD = "Type the name of a class and press Enter. It gets the next free key."
+ANNOTATE_BOX = "Drag a box over cells to select them all. Without this button: drag with Shift held."
+ANNOTATE_DESELECT = "Select no cell."
+ANNOTATE_CONFIRM = (
+    "Say that the selected cells are what they are called (key: Enter). They count as reviewed."
+)
+ANNOTATE_UNDO = (
+    "Take back the last correction (Ctrl+Z). It goes back as far as this result was ever corrected."
+)
+ANNOTATE_REDO = "Do again what was taken back (Ctrl+Shift+Z)."
+ANNOTATE_EVERYWHERE = "Keys 1 to 9 give types in the other tabs, too. Else only while this tab is in front."
+ANNOTATE_SAVED = "Every correction is written beside the slide as it is made."
+NEXT_CELL = "Go to the cell from which the model would learn most (key: N): it hesitates, or disagrees with like cells."
+NEXT_ADVANCE = "After each answer, go on to the next cell by itself."
+GALLERY = "See many cells of a type side by side, the most doubtful first, and correct them there."
+OUTLINES_EDIT = (
+    "Lay a copy of the outlines in view over the picture, to paint, fill and erase with napari's own tools."
+)
+GALLERY_TYPE = "Which cells to show."
+GALLERY_UNSEEN = "Leave out the cells that somebody typed or confirmed already."
+GALLERY_AGAIN = "Order the cells anew by doubt, and draw them in the markers' colours of now."
+GALLERY_MORE = "Show 500 cells more."
