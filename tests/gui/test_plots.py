@@ -285,7 +285,7 @@ def test_every_plot_is_saved_as_picture_and_numbers(dock: Any, wait_for: Wait, t
     with pytest.raises(OutputError, match=r"\.png or \.svg"):
         panel.save_picture(tmp_path / "x.jpg")
     with pytest.raises(OutputError, match="cannot be written"):
-        panel.save_picture(tmp_path / "nowhere" / "x.png")
+        panel.save_picture(picture / "x.png")
     look(dock, panel.agreement, wait_for)
     with pytest.raises(SettingsError, match="shows nothing yet"):
         panel.save_numbers(tmp_path / "x.csv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from qtpy.QtSvg import QSvgGenerator
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_dama.errors import OutputError
+from napari_dama.export.atomic import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,31 +72,29 @@ class PaintedPlot(QWidget):
         OutputError
             The name ends otherwise, or the file cannot be written.
         """
-        size = self.size()
-        draft = file.with_name(f"{file.stem}.part{file.suffix}")
-        if file.suffix.lower() == ".png":
-            image = QImage(size * PNG_SCALE, QImage.Format.Format_RGB32)
-            image.fill(QColor("white"))
-            painter = QPainter(image)
-            painter.scale(PNG_SCALE, PNG_SCALE)
-            self._paint_page(painter, QSizeF(size))
-            written = image.save(str(draft), "PNG")
-        elif file.suffix.lower() == ".svg":
-            generator = QSvgGenerator()
-            generator.setFileName(str(draft))
-            generator.setSize(size)
-            generator.setViewBox(QRectF(0, 0, size.width(), size.height()))
-            generator.setTitle(file.stem)
-            painter = QPainter()
-            written = painter.begin(generator)
-            if written:
+        with replacing(file, overwrite=True) as part:
+            size = self.size()
+            if file.suffix.lower() == ".png":
+                image = QImage(size * PNG_SCALE, QImage.Format.Format_RGB32)
+                image.fill(QColor("white"))
+                painter = QPainter(image)
+                painter.scale(PNG_SCALE, PNG_SCALE)
                 self._paint_page(painter, QSizeF(size))
-            written = written and draft.exists()
-        else:
-            raise OutputError(f"A picture's name ends in .png or .svg, not {file.suffix or 'nothing'!r}.")
-        if not written:
-            raise OutputError(f"{file} cannot be written: is the folder there, and may you write into it?")
-        os.replace(draft, file)
+                written = image.save(str(part), "PNG")
+            elif file.suffix.lower() == ".svg":
+                generator = QSvgGenerator()
+                generator.setFileName(str(part))
+                generator.setSize(size)
+                generator.setViewBox(QRectF(0, 0, size.width(), size.height()))
+                generator.setTitle(file.stem)
+                painter = QPainter()
+                written = painter.begin(generator)
+                if written:
+                    self._paint_page(painter, QSizeF(size))
+            else:
+                raise OutputError(f"A picture's name ends in .png or .svg, not {file.suffix or 'nothing'!r}.")
+            if not written:
+                raise OutputError(f"{file} cannot be written.")
 
     def _paint_page(self, painter: QPainter, size: QSizeF) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QFileDialog, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
-from napari_dama.errors import DamaError, OutputError, SettingsError
+from napari_dama.errors import DamaError, SettingsError
+from napari_dama.export.atomic import replacing
 from napari_dama.gui import tooltips
 from napari_dama.gui.agreement_page import AgreementPage
 from napari_dama.gui.map_page import MapPage
@@ -130,10 +131,8 @@ class PlotsPanel(QWidget):
         table = self.page.numbers()
         if table.empty:
             raise SettingsError("This plot shows nothing yet, so there are no numbers to save.")
-        try:
-            table.to_csv(file, index=False)
-        except OSError as error:
-            raise OutputError(f"{file} cannot be written: {error.strerror}") from error
+        with replacing(file, overwrite=True) as part:  # the dialog has asked
+            table.to_csv(part, index=False)
 
     def _on_picture(self) -> None:
         name = f"{self.page.title.lower()}.png"
