@@ -73,7 +73,7 @@ class PaintedPlot(QWidget):
             The name ends otherwise, or the file cannot be written.
         """
         with replacing(file, overwrite=True) as part:
-            size = self.size()
+            size = self.saved_size()
             if file.suffix.lower() == ".png":
                 image = QImage(size * PNG_SCALE, QImage.Format.Format_RGB32)
                 image.fill(QColor("white"))
@@ -95,6 +95,10 @@ class PaintedPlot(QWidget):
                 raise OutputError(f"A picture's name ends in .png or .svg, not {file.suffix or 'nothing'!r}.")
             if not written:
                 raise OutputError(f"{file} cannot be written.")
+
+    def saved_size(self) -> QSize:
+        """Return the size of a saved picture, px of the screen."""
+        return self.size()
 
     def _paint_page(self, painter: QPainter, size: QSizeF) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QPointF, QRectF, QSizeF, Qt
+from qtpy.QtCore import QPointF, QRectF, QSize, QSizeF, Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 from skimage.measure import points_in_poly
@@ -22,6 +22,8 @@ CLICK_PX = 6.0
 MOST_RINGS = 400
 MOST_CIRCLES = 5000
 """Dots that a file holds as circles; more are one picture in it, else it would be slow to open."""
+MOST_SMOOTH = 20_000
+"""Dots that are drawn twice as fine, for round edges."""
 MARGIN = 0.06
 
 
@@ -107,9 +109,12 @@ class Scatter(PaintedPlot):
         device = painter.device()
         on_screen = device is self
         beside = 0.0 if on_screen else self._draw_key(painter, size, ink)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         frame = self.frame_of(QSizeF(size.width() - beside, size.height()))
         places = self.to_pixels(size, frame)
         ratio = self.devicePixelRatioF() if on_screen else 3.0
+        if on_screen and len(self.points) <= MOST_SMOOTH:
+            ratio *= 2
         vector = not on_screen and not isinstance(device, QImage)
         radius = dot_radius(len(self.points), min(frame.width(), frame.height()))
         if vector and len(self.points) <= MOST_CIRCLES:
@@ -137,12 +142,19 @@ class Scatter(PaintedPlot):
             painter.setPen(QPen(ink, 1.5, Qt.PenStyle.DashLine))
             painter.drawPolyline(QPolygonF(self._lasso))
 
+    def saved_size(self) -> QSize:
+        """Return the size of the plot, with room for the key beside it."""
+        return QSize(self.width() + int(self._key_px()), self.height())
+
+    def _key_px(self) -> float:
+        widest = max((self.fontMetrics().horizontalAdvance(words) for _, words in self.key), default=0)
+        return 1.1 * widest + 28.0 if self.key else 0.0
+
     def _draw_key(self, painter: QPainter, size: QSizeF, ink: QColor) -> float:
         """Write what the colours mean on the right, and return the room that takes."""
         if not self.key:
             return 0.0
-        metrics = painter.fontMetrics()
-        room = min(max(metrics.horizontalAdvance(words) for _, words in self.key) + 28.0, size.width() * 0.4)
+        metrics, room = painter.fontMetrics(), self._key_px()
         left = size.width() - room + 8
         for place, (colour, words) in enumerate(self.key):
             y = 4 + place * (metrics.height() + 2)
