@@ -202,7 +202,7 @@ def test_results_are_scored_exported_and_explained(
     assert len(pd.read_csv(pairs)) == len(found["types"]) ** 2
     assert "near.csv exists" in sentence(run(*words, "--per-cell", near, code=1))
     assert "z-score against 20 random deals" in run(*words).stdout
-    assert "not both" in sentence(run(*words, "--nearest", 3, code=1))
+    assert "not both" in sentence(run(*words, "--nearest", 3, code=2))
 
 
 def test_reconstruct_at_a_place_and_at_a_cell(

@@ -19,7 +19,7 @@ from napari_dama.cli.console import (
     print_table,
     stop_on_interrupt,
 )
-from napari_dama.errors import DamaError, SettingsError
+from napari_dama.errors import DamaError, OutputError, SettingsError
 
 evaluate = typer.Typer(
     no_args_is_help=True, help="Compare results with truth: segments, types, pictures; and methods."
@@ -196,7 +196,7 @@ def neighbourhoods(
 
     for file in (table, per_cell):
         if file is not None and file.exists() and not overwrite:
-            raise SettingsError(f"{file} exists already: choose another file, or give --overwrite")
+            raise OutputError(f"{file} exists already: choose another file, or give --overwrite")
     cells = ResultFolder.open(out).cells() if out.is_dir() else read_table(out)
     found = count(cells, radius_um=radius_um, nearest=nearest, permutations=permutations, seed=seed)
     for file, rows in (
