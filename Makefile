@@ -19,7 +19,7 @@ PYTEST_ARGS ?=
 
 headline = printf '\n\033[1m== %s\033[0m\n' $(1)
 
-.PHONY: help install test lint format typecheck imports manifest pytest demo app docs site clean distclean
+.PHONY: help install test lint format typecheck imports manifest pytest interop demo app docs site clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml | $(SYSTEM)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[$(EXTRAS)]"
 	@touch $(STAMP)
 
-test: lint typecheck imports manifest pytest ## all checks and tests, as CI runs them
+test: lint typecheck imports manifest pytest interop ## all checks and tests, as CI runs them
 	@$(call headline,"All checks and tests passed")
 
 lint: $(STAMP) ## ruff: rules and format
@@ -69,6 +69,10 @@ pytest: $(STAMP) ## the tests only; PYTEST_ARGS="-k panel" for some
 	@$(call headline,"pytest")
 	@$(BIN)/python scripts/run_tests.py $(PYTEST_ARGS)
 
+interop: $(STAMP) ## exports read by anndata, spatialdata and others, in .venv-interop; skipped, loudly, without network
+	@$(call headline,"interop")
+	@bash scripts/interop.sh $(BIN)/python
+
 demo: $(STAMP) ## the main job on a simulated slide, pictures in demo-output/
 	@$(call headline,"Demo")
 	@$(BIN)/python scripts/demo.py
@@ -91,4 +95,4 @@ clean: ## remove what was built or drawn; the environment stays
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the environment
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-interop

@@ -19,7 +19,9 @@ import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QScrollArea
 
+from napari_dama.export import FORMATS
 from napari_dama.gui.dock import DamaDock
+from napari_dama.gui.export_plan import ExportPlan
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.place import camera_of
 from napari_dama.gui.sample_data import write_sample
@@ -200,6 +202,24 @@ class Window:
         self.save(images / "dock_about.png")
         self.say()
 
+    def export(self, images: Path) -> None:
+        """Open the export menu for a picture, and draw a part of the slide as the export does."""
+        menu = self.dock.results.export
+        assert self.dock.results.result is not None
+        file = images / "export_picture.png"
+        plan = ExportPlan(
+            self.dock.results.result.path,
+            FORMATS["picture"],
+            file,
+            {"region": "330:600,300:600", "max_px": 700},
+            overwrite=True,
+        )
+        menu.start(plan)
+        wait_for(lambda: menu.work is None)
+        settle()
+        self.save(images / "dock_export.png")
+        self.say()
+
     def close(self) -> None:
         """Close the window."""
         self.dock.close_down()
@@ -219,6 +239,7 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     window.click_cell((500, 500))
     window.save(images / "dock_results.png")
     window.plots(images)
+    window.export(images)
     window.show("explain")
     window.explain()
     window.save(images / "dock_explain.png")

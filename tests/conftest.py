@@ -44,6 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         skip = pytest.mark.skip(reason="needs a screen: run `make pytest`, or xvfb-run -a pytest")
         for item in gui:
             item.add_marker(skip)
+    interop = [item for item in items if item.get_closest_marker("interop")]
+    if interop and not os.environ.get("NAPARI_DAMA_INTEROP"):
+        skip = pytest.mark.skip(reason="needs libraries of other tools: run `make interop`")
+        for item in interop:
+            item.add_marker(skip)
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if gpu and not _has_cuda():
         skip = pytest.mark.skip(reason="needs a CUDA device")

@@ -87,7 +87,9 @@ def test_detached_watched_stopped_and_resumed(run: Run, words: list[str], tmp_pa
         "images/s",
         "left",
         "device",
+        "where",
         "folder",
+        "why",
     ]
     assert any(line.startswith("my job") and " running " in line and "/100000" in line for line in table)
     queue = json.loads(run("jobs", "queue", "--json").stdout)

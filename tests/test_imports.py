@@ -15,16 +15,18 @@ import pytest
 
 import napari_dama
 
-HEAVY = ("torch", "timm", "torchvision")
+HEAVY = ("torch", "timm", "torchvision", "submitit")
 LIGHT_MODULES = (
     "napari_dama",
     "napari_dama.cli",
     "napari_dama.errors",
+    "napari_dama.jobs.cluster",
     "napari_dama.jobs.folder",
     "napari_dama.jobs.process",
     "napari_dama.jobs.queue",
     "napari_dama.jobs.runner",
     "napari_dama.jobs.shelf",
+    "napari_dama.jobs.submission",
     "napari_dama.models.card",
     "napari_dama.predict.progress",
     "napari_dama.simulate",

@@ -72,17 +72,17 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, to: str, name: str) -> N
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_what_is_no_result_is_named(tmp_path: Path, to: str) -> None:
     with pytest.raises(OutputError, match="no result"):
-        export(tmp_path / "nothing", to, tmp_path / ("f.json" if to == "coco" else "f.tif"))
+        export(tmp_path / "nothing", to, tmp_path / f"f{FORMATS[to].ending}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "labels.ome.zarr").mkdir()
     with pytest.raises(OutputError, match="empty"):
-        export(tmp_path / "empty", to, tmp_path / ("f.json" if to == "coco" else "f.tif"))
+        export(tmp_path / "empty", to, tmp_path / f"f{FORMATS[to].ending}")
 
 
 def test_unknown_formats_and_endings_are_named(tmp_path: Path) -> None:
     _result(tmp_path / "out")
-    with pytest.raises(OutputError, match=r"geojson.*csv, labels-tiff"):
-        export(tmp_path / "out", "geojson", tmp_path / "f")
+    with pytest.raises(OutputError, match=r"fcs.*csv, parquet"):
+        export(tmp_path / "out", "fcs", tmp_path / "f")
     with pytest.raises(OutputError, match=r"\.tif"):
         to_labels_tiff(tmp_path / "out", tmp_path / "f.png")
     with pytest.raises(OutputError, match="folder"):

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 from tests.gui.made_result import make_result
 
 from napari_dama.cells.corrections import read_corrections
-from napari_dama.gui.place import camera_of
+from napari_dama.gui.place import bare, camera_of
 
 pytestmark = pytest.mark.gui
 Wait = Callable[[Callable[[], bool]], None]
@@ -31,7 +32,7 @@ def window(make_napari_viewer: Any, on_shelf: Path, tmp_path: Path, wait_for: Wa
 
     slide, out = make_result(tmp_path)
     viewer = make_napari_viewer(show=True)
-    dock = DamaDock(viewer)
+    dock = DamaDock(PublicOnlyProxy(viewer))  # as napari opens the widgets of plugins
     viewer.window.add_dock_widget(dock, name="DAMA")
     open_result(dock, out, wait_for)
     dock.slide, dock.out = slide, out
@@ -47,7 +48,7 @@ def open_result(dock: Any, out: Path, wait_for: Wait) -> None:
 
 
 def canvas(dock: Any) -> Any:
-    return dock.viewer.window._qt_viewer.canvas.native
+    return bare(dock.viewer).window._qt_viewer.canvas.native
 
 
 def press(dock: Any, qtbot: Any, key: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
@@ -62,7 +63,7 @@ def saved(dock: Any) -> Any:
 def test_keys_give_types_and_recolour(window: Any, qtbot: Any) -> None:
     dock = window
     cells, layer = dock.session.cells, dock.results.layer
-    assert dock.viewer.layers.selection.active is layer
+    assert bare(dock.viewer.layers.selection.active) is bare(layer)
     cells.select([3, 6])
     before = layer.colormap.map(6)
     press(dock, qtbot, Qt.Key.Key_3)

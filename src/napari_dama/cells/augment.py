@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_dama.nets.share import rand
 from napari_dama.slides.intensity import CLIP, COFACTOR
 
 
@@ -80,7 +81,7 @@ def vary_geometry(x: Tensor, image_px: int, how: Variation, generator: torch.Gen
     n = len(x)
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator, device=x.device)
+        return low + (high - low) * rand((n,), generator=generator, device=x.device)
 
     turn = uniform(-1, 1) * math.radians(how.rotate_degrees)
     zoom = (uniform(math.log(how.zoom[0]), math.log(how.zoom[1]))).exp()
@@ -101,7 +102,7 @@ def vary_intensity(x: Tensor, how: Variation, generator: torch.Generator | None)
     """Gain, gamma and noise of (N, C, H, W) normalised intensities, drawn for each marker of each sample."""
 
     def around(width: float) -> Tensor:
-        draw = torch.rand(x.shape[0], x.shape[1], 1, 1, generator=generator, device=x.device)
+        draw = rand((x.shape[0], x.shape[1], 1, 1), generator=generator, device=x.device)
         return (width * (2 * draw - 1)).exp()
 
     if how.gamma > 0:
@@ -109,8 +110,8 @@ def vary_intensity(x: Tensor, how: Variation, generator: torch.Generator | None)
     if how.gain > 0:
         x = x * around(how.gain)
     if how.noise > 0:
-        level = how.noise * torch.rand(x.shape[0], x.shape[1], 1, 1, generator=generator, device=x.device)
-        x = (x + level * torch.randn(x.shape, generator=generator, device=x.device)).clamp_min(0)
+        level = how.noise * rand((x.shape[0], x.shape[1], 1, 1), generator=generator, device=x.device)
+        x = (x + level * rand(x.shape, generator=generator, device=x.device, normal=True)).clamp_min(0)
     return x
 
 
@@ -118,8 +119,8 @@ def drop_markers(
     present: Tensor, nuclear: Tensor, how: Variation, generator: torch.Generator | None
 ) -> Tensor:
     """Markers that each sample keeps, (N, C) bool, of those ``present``; nuclear markers (C,) bool always stay."""
-    draw = torch.rand(present.shape, generator=generator, device=present.device)
-    alone = torch.rand(len(present), 1, generator=generator, device=present.device) < how.only_nuclear
+    draw = rand(present.shape, generator=generator, device=present.device)
+    alone = rand((len(present), 1), generator=generator, device=present.device) < how.only_nuclear
     dropped = (draw < how.drop_marker) | alone
     return present & (~dropped | nuclear)
 

@@ -181,7 +181,7 @@ def chosen_from(text: str | None) -> dict[str, str] | None:
 class GreedyCommand(TyperCommand):
     """A command some of whose options take all words up to the next option."""
 
-    greedy = ("--labels", "--set", "--data", "--truth", "--pred")
+    greedy = ("--labels", "--set", "--slurm-set", "--data", "--truth", "--pred")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat such an option before each of its words."""

@@ -1,4 +1,4 @@
-"""evaluate and export: results compared with truth, and handed to other programs."""
+"""evaluate: results compared with truth; export, its neighbour in the help, is registered here."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from napari_dama.cli.console import (
     print_table,
     stop_on_interrupt,
 )
+from napari_dama.cli.export import export
 from napari_dama.errors import DamaError, OutputError, SettingsError
 
 evaluate = typer.Typer(
@@ -265,27 +266,3 @@ def compare(
             f"{len(found.failed)} of {len(found.results)} units failed, the first {first}: {why}; the others are compared "
             f"in {out}, and --resume tries again what failed"
         )
-
-
-def export(
-    result: Annotated[Path, typer.Argument(help="Folder that analyse left.")],
-    file: Annotated[Path, typer.Argument(help="File to write.")],
-    to: Annotated[str, typer.Option("--to", help="csv, labels-tiff or coco.")],
-    overwrite: Overwrite = False,
-) -> None:
-    """Write a result in the format of another program.
-
-    For example:
-
-      napari-dama export tissue_result --to csv cells.csv
-
-      napari-dama export tissue_result --to labels-tiff labels.tif
-
-      napari-dama export tissue_result --to coco annotations.json
-    """
-    from napari_dama.export import FORMATS
-
-    if to not in FORMATS:
-        raise SettingsError(f"--to is one of {', '.join(FORMATS)}, not {to!r}")
-    FORMATS[to](result, file, overwrite=overwrite)
-    print_facts({"written": str(file)})

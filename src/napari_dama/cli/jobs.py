@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_dama.cli import cluster
 from napari_dama.cli.console import Json, Reporter, duration, print_facts, print_json, print_table
 from napari_dama.errors import DamaError, SettingsError
 
@@ -20,8 +21,10 @@ POLL_S = 0.5
 LAST_EVENTS = 12
 
 jobs = typer.Typer(
-    no_args_is_help=True, help="Training in processes of its own: list, show, watch, stop, resume, queue."
+    no_args_is_help=True,
+    help="Training in processes of its own: list, show, watch, stop, resume, queue, submit.",
 )
+cluster.register(jobs)
 Job = Annotated[str, typer.Argument(help="A job's folder, or its name in the list.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Come back when the job has ended.")]
 Priority = Annotated[int | None, typer.Option(help="Higher goes first; 0 by default.")]
@@ -58,7 +61,9 @@ def list_(as_json: Json = False) -> None:
                 "images/s": f"{view.images_per_s:.0f}" if view.going and view.images_per_s else "-",
                 "left": duration(view.eta_s) if view.going and view.eta_s is not None else "-",
                 "device": view.device or "-",
+                "where": view.place if view.slurm else view.host or "-",
                 "folder": view.path,
+                "why": view.why if view.going and view.why else "-",
             }
             for view in views
         ]
@@ -99,6 +104,8 @@ def show(job: Job, as_json: Json = False) -> None:
     facts["best"] = [f"{name}: {value:.5g}" for name, value in view.best.items()]
     if view.started is not None:
         facts["started"] = f"{datetime.fromtimestamp(view.started):%Y-%m-%d %H:%M:%S}"
+    if view.slurm:
+        facts["where"] = view.place
     if view.pid is not None:
         facts["process"] = f"{view.pid} on {view.host or 'this machine'}"
     if view.heartbeat_age_s is not None:
@@ -124,7 +131,17 @@ def watch(job: Job, as_json: Json = False) -> None:
 
 
 @jobs.command()
-def stop(job: Job, wait: Wait = False, as_json: Json = False) -> None:
+def stop(
+    job: Job,
+    wait: Wait = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="On a cluster: scancel at once, not only the polite request.")
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="On a cluster, with --wait: scancel after so many seconds.")
+    ] = 300.0,
+    as_json: Json = False,
+) -> None:
     """Ask a job to finish its step, save a checkpoint and end. One that waits for its device leaves the queue.
 
     For example: napari-dama jobs stop job --wait
@@ -134,8 +151,17 @@ def stop(job: Job, wait: Wait = False, as_json: Json = False) -> None:
     from napari_dama.jobs.shelf import find_job
 
     path = find_job(job)
+    if now and not read_job(path).slurm:
+        raise SettingsError(f"--now is for jobs on a cluster, and {job} is none")
     request_stop(path)
-    view = _until_ended(path) if wait else read_job(path)
+    if now or (wait and read_job(path).slurm):
+        from napari_dama.jobs.submission import cancel_now, wait_or_cancel
+
+        if now and read_job(path).going:
+            cancel_now(path)
+        view = wait_or_cancel(path, grace) if wait else read_job(path)
+    else:
+        view = _until_ended(path) if wait else read_job(path)
     print_json(facts_of(view)) if as_json else print_facts(_short(view))
 
 
@@ -144,10 +170,13 @@ def resume(
     job: Job,
     queue: Annotated[bool, typer.Option("--queue", help="Wait until the device is free.")] = False,
     priority: Priority = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="On this computer, though the job ran on a cluster.")
+    ] = False,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a job from its last checkpoint, in a process of its own.
+    """Go on with a job from its last checkpoint, in a process of its own; one from a cluster is submitted again.
 
     For example: napari-dama jobs resume job --wait
     """
@@ -158,7 +187,7 @@ def resume(
     if priority is not None and not queue:
         raise SettingsError("--priority is for a job that waits: give --queue, too")
     path = find_job(job)
-    view = requeue(path, priority or 0) if queue else process.resume(path)
+    view = requeue(path, priority or 0) if queue else process.resume(path, here=here)
     if wait:
         _print_end(_follow(path), as_json)
     else:
@@ -221,7 +250,9 @@ def _short(view: JobView) -> dict[str, Any]:
     facts = {"job": str(view.path), "state": view.state, "step": f"{view.step} of {view.steps}"}
     if view.why:
         facts["why"] = view.why
-    if view.pid is not None:
+    if view.slurm:
+        facts["where"] = view.place
+    elif view.pid is not None:
         facts["process"] = str(view.pid)
     return facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, Wish, sent
 from napari_dama.cli.console import (
     GreedyCommand,
     Json,
@@ -19,6 +21,7 @@ from napari_dama.cli.console import (
     stop_on_interrupt,
 )
 from napari_dama.errors import SettingsError
+from napari_dama.training.place import environment_place, is_follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import RunSettings
 
 S = TypeVar("S", bound="RunSettings")
+BESIDE_TORCHRUN = (
+    "--detach and --queue start the processes of a run by themselves: leave torchrun out, or them"
+)
 Job = Annotated[
     Path, typer.Option("--out", "-o", help="Folder of the run: settings, metrics, checkpoints, model.")
 ]
@@ -43,6 +49,17 @@ Queue = Annotated[
     bool, typer.Option("--queue", help="As --detach, but wait until no other such job uses the device.")
 ]
 Priority = Annotated[int, typer.Option(help="With --queue: higher goes first.")]
+Devices = Annotated[
+    int | None, typer.Option("--devices", help="GPUs (or CPU processes) of each machine that share a batch.")
+]
+Nodes = Annotated[
+    int | None,
+    typer.Option("--nodes", help="Machines; torchrun or SLURM starts the run on each (docs/cluster.md)."),
+]
+Strategy = Annotated[
+    str | None,
+    typer.Option("--strategy", help="auto or ddp: all weights on every device; fsdp: a shard on each."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run from its last checkpoint.")]
 
 
@@ -76,14 +93,20 @@ def pretrain(
     list_recipes: Annotated[
         bool, typer.Option("--list-recipes", is_eager=True, callback=_list_recipes, help="Name them all.")
     ] = False,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    strategy: Strategy = None,
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Teach an encoder on crops without labels.
+    """Teach an encoder on crops without labels; --devices 4 shares each batch among four GPUs.
 
     Ctrl-C writes a checkpoint; --resume continues from it (with the settings in JOB, if none are given).
 
@@ -97,11 +120,16 @@ def pretrain(
 
       napari-dama pretrain --crops store -o job --queue --set device=cuda
 
+      napari-dama pretrain --crops store -o job --slurm --slurm-set partition=gpu time=8:00:00 --dry-run
+
+      napari-dama pretrain --crops store -o job --devices 4 --detach
+
       napari-dama pretrain -o job --resume
     """
     from napari_dama.training.settings import PretrainSettings
 
     given: dict[str, Any] = {"crops": crops, "method": method, "init": init}
+    given |= {"devices": devices, "nodes": nodes, "strategy": strategy}
     if recipe is not None:
         from napari_dama.training.recipes import recipe as published
 
@@ -117,6 +145,9 @@ def pretrain(
 
         return train(wanted, **options)
 
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
     apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
@@ -137,9 +168,15 @@ def finetune(
     pairs: Pairs = None,
     init: Init = None,
     settings: Annotated[Path | None, typer.Option(help="A job.yaml to take all settings from.")] = None,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    strategy: Strategy = None,
     detach: Detach = False,
     queue: Queue = False,
     priority: Priority = 0,
+    slurm: Slurm = False,
+    slurm_set: SlurmSet = None,
+    dry_run: DryRun = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -163,6 +200,7 @@ def finetune(
     from napari_dama.training.settings import FinetuneSettings
 
     given: dict[str, Any] = {"task": task, "data": data or None, "init": init}
+    given |= {"devices": devices, "nodes": nodes, "strategy": strategy}
     if recipe is not None:
         from napari_dama.training.finetune_recipes import finetune_recipe
 
@@ -178,6 +216,9 @@ def finetune(
 
         return train(wanted, **options)
 
+    wish = Wish(slurm, slurm_set, dry_run, apart=detach or queue)
+    if sent(wanted, wish, resume=resume, overwrite=overwrite, as_json=as_json):
+        return
     apart = Apart(detach, queue, priority)
     _run(wanted, run, apart, resume=resume, overwrite=overwrite, as_json=as_json)
 
@@ -233,6 +274,12 @@ def _run(
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
     if apart.priority and not apart.queue:
         raise SettingsError("--priority is for a job that waits: give --queue, too")
+    if is_follower():  # torchrun started several of these: the first one writes and speaks
+        if apart.detach or apart.queue:
+            raise SettingsError(BESIDE_TORCHRUN)
+        with stop_on_interrupt() as stop:
+            train(resume=resume, overwrite=overwrite, stop=stop)
+        return
     if apart.detach or apart.queue:
         facts: dict[str, Any] = _detach(settings, apart, resume=resume, overwrite=overwrite)
     else:
@@ -280,6 +327,8 @@ def _notes(job: Path) -> dict[str, list[str]]:
 
 def _detach(settings: RunSettings, apart: Apart, *, resume: bool, overwrite: bool) -> dict[str, Any]:
     """Begin the run's folder here, so that mistakes show at once, and leave the work to another process."""
+    if environment_place(os.environ) is not None:
+        raise SettingsError(BESIDE_TORCHRUN)
     if apart.queue:
         from napari_dama.jobs.queue import enqueue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,13 @@ from napari_dama.cells.given import LABELS, open_level, read_table
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.export.atomic import replacing
 
+if TYPE_CHECKING:
+    from napari_dama.export.watch import Watch
 
-def to_coco(result_dir: str | Path, file: str | Path, *, overwrite: bool = False) -> Path:
+
+def to_coco(
+    result_dir: str | Path, file: str | Path, *, overwrite: bool = False, watch: Watch | None = None
+) -> Path:
     """Write every cell with its mask (packed run lengths), box, area, type and score.
 
     The image's name is that of the analysed slide, so that the file can be put beside it and trained from. Memory is that of
@@ -28,6 +33,8 @@ def to_coco(result_dir: str | Path, file: str | Path, *, overwrite: bool = False
         ``.json``.
     overwrite
         Replace a file that is there.
+    watch
+        Told of progress, asked whether to stop.
 
     Returns
     -------

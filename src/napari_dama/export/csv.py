@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_dama.errors import OutputError
 from napari_dama.export.atomic import replacing
 
+if TYPE_CHECKING:
+    from napari_dama.export.watch import Watch
 
-def to_csv(result_dir: str | Path, file: str | Path, *, overwrite: bool = False) -> Path:
+
+def to_csv(
+    result_dir: str | Path, file: str | Path, *, overwrite: bool = False, watch: Watch | None = None
+) -> Path:
     """Copy the table of a result, one row per cell, as it is in the folder.
 
     Parameters
@@ -20,6 +26,8 @@ def to_csv(result_dir: str | Path, file: str | Path, *, overwrite: bool = False)
         Where to.
     overwrite
         Replace a file that is there.
+    watch
+        Told of progress, asked whether to stop.
 
     Returns
     -------

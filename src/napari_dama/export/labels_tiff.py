@@ -10,6 +10,7 @@ import numpy as np
 from napari_dama.cells.given import LABELS, open_level
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.export.atomic import replacing
+from napari_dama.export.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,9 @@ CLASSIC_BYTES: Final = 2**32 - 2**26
 """Pixels beyond this need a BigTIFF, whose offsets are of 64 bits."""
 
 
-def to_labels_tiff(result_dir: str | Path, file: str | Path, *, overwrite: bool = False) -> Path:
+def to_labels_tiff(
+    result_dir: str | Path, file: str | Path, *, overwrite: bool = False, watch: Watch | None = None
+) -> Path:
     """Write level 0 of the labels as a tiled, zlib-compressed TIFF of uint32; memory is that of one band of rows.
 
     Parameters
@@ -34,6 +37,8 @@ def to_labels_tiff(result_dir: str | Path, file: str | Path, *, overwrite: bool 
         ``.tif`` or ``.tiff``; ``.ome.tif`` gets OME metadata.
     overwrite
         Replace a file that is there.
+    watch
+        Told of progress, asked whether to stop.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def to_labels_tiff(result_dir: str | Path, file: str | Path, *, overwrite: bool 
     with replacing(target, overwrite=overwrite) as part:
         tifffile.imwrite(
             part,
-            _tiles(labels),
+            _tiles(labels, watch or Watch()),
             shape=tuple(labels.shape),
             dtype=np.uint32,
             tile=(TILE_PX, TILE_PX),
@@ -80,10 +85,11 @@ def to_labels_tiff(result_dir: str | Path, file: str | Path, *, overwrite: bool 
     return target
 
 
-def _tiles(labels: Any) -> Iterator[NDArray[np.uint32]]:
+def _tiles(labels: Any, watch: Watch) -> Iterator[NDArray[np.uint32]]:
     """Tiles row by row, each as large as the image still reaches."""
     height, width = labels.shape
     for top in range(0, height, BAND_PX):
+        watch.step(top, height)
         band = np.asarray(labels[top : min(top + BAND_PX, height)], np.uint32)
         for y in range(0, len(band), TILE_PX):
             for x in range(0, width, TILE_PX):

@@ -17,8 +17,9 @@ from napari_dama.cells.carry import carry
 from napari_dama.cells.correction_records import class_record, header, mark_record, type_record
 from napari_dama.cells.corrections import Section, journal_path, outcome, read_sections, result_key
 from napari_dama.cells.journal import Journal, Saved
-from napari_dama.errors import OutputError, SettingsError
+from napari_dama.errors import DamaError, OutputError, SettingsError
 from napari_dama.gui.cell_table import UNTYPED
+from napari_dama.predict.amend import catch_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +49,8 @@ class Found:
         Its bytes when it was read.
     notes : tuple of str
         What the user should know.
+    caught_up : bool
+        The result's files were behind the journal and were written anew: read them again.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Found:
     top: int
     size: int
     notes: tuple[str, ...]
+    caught_up: bool = False
 
 
 def find_corrections(slide: str, result: Path, made: str) -> Found:
@@ -78,7 +82,12 @@ def find_corrections(slide: str, result: Path, made: str) -> Found:
     sections, name, top, damage = read_sections(path)
     own = next((section for section in sections if section.key == key), Section(*key))
     others = tuple(outcome(section, path, name) for section in reversed(sections) if section is not own)
-    return Found(path, Path(slide).name or name, own, others, top, size, (*notes, *damage))
+    try:
+        caught = catch_up(result, own)
+    except (DamaError, OSError) as error:
+        caught = False
+        notes.append(f"Outlines changed earlier could not be brought into {result.name}: {error}.")
+    return Found(path, Path(slide).name or name, own, others, top, size, (*notes, *damage), caught)
 
 
 class Annotator:
@@ -113,6 +122,7 @@ class Annotator:
         self._done: list[dict[str, Any]] = []
         self._undone: list[dict[str, Any]] = []
         self._next = 1
+        self._top_label = 0
 
     # -- opening and closing -----------------------------------------------------------------------------------
 
@@ -311,6 +321,21 @@ class Annotator:
         self._record(record)
         self._outline(record, back=False)
         self.changed.emit()
+
+    @property
+    def last_number(self) -> int:
+        """Number of the journal's last line."""
+        return self._next - 1
+
+    def new_label(self) -> int:
+        """Return the first number that no cell of this result has or ever had."""
+        labels = self.cells.labels
+        self._top_label = max(self._top_label, int(labels.max()) if len(labels) else 0)
+        for record in (*self._done, *self._undone):
+            if record["record"] == "outline":
+                every = [int(entry["label"]) for entry in (*record["come"], *record["gone"])]
+                self._top_label = max([self._top_label, *every])
+        return self._top_label + 1
 
     def note(self, record: dict[str, Any]) -> None:
         """Record something that is no edit: a draft of outlines."""

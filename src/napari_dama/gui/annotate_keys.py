@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.gui.layers import about
+from napari_dama.gui.place import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class AnnotateKeys:
     """
 
     def __init__(self, viewer: napari.Viewer, keys: Mapping[str, Callable[[], None]]) -> None:
-        self._viewer = viewer
+        self._viewer = bare(viewer)
         self._keys = {key: _without_layer(do) for key, do in keys.items()}
         self._held: list[Any] = []
 

@@ -20,6 +20,7 @@ from napari_dama.gui.cell_table import UNTYPED
 from napari_dama.gui.class_list import ClassList, class_rows
 from napari_dama.gui.layers import about
 from napari_dama.gui.next_cell import NextCell
+from napari_dama.gui.outlines import OutlinePanel
 from napari_dama.gui.place import camera_of
 from napari_dama.gui.recolour import Later
 from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say, wrapped
@@ -105,6 +106,7 @@ class AnnotateTab(Tab):
         self.advance = QCheckBox("Go on by itself")
         self.advance.setToolTip(tooltips.NEXT_ADVANCE)
         self.reason = muted(QLabel())
+        self.outlines = OutlinePanel(self.viewer, self.session, self.results)
         self.gallery = narrow(QPushButton("Gallery..."), tooltips.GALLERY)
         self.everywhere = QCheckBox("Keys in every tab")
         self.everywhere.setToolTip(tooltips.ANNOTATE_EVERYWHERE)
@@ -116,7 +118,7 @@ class AnnotateTab(Tab):
         self.column.addWidget(self.edits)
         self.column.addWidget(heading("Where to look"))
         self.column.addLayout(beside(self.next_button, self.gallery))
-        self._add(self.reason, self.advance, self.everywhere)
+        self._add(self.reason, self.advance, self.everywhere, self.outlines)
         self.column.addStretch()
         self.box_button.toggled.connect(self._on_box)
         self.deselect.clicked.connect(self._on_deselect)
@@ -126,6 +128,8 @@ class AnnotateTab(Tab):
         self.classes.coloured.connect(partial(self._try, self.annotator.colour_class))
         self.classes.deleted.connect(partial(self._try, self.annotator.delete_class))
         self.add.returnPressed.connect(self._on_add)
+        self.outlines.failed.connect(self.failed.emit)
+        self.outlines.noted.connect(self.noted.emit)
         self.undo.clicked.connect(self.undo_last)
         self.redo.clicked.connect(self.redo_last)
         self.next_button.clicked.connect(self.go_on)
@@ -150,6 +154,7 @@ class AnnotateTab(Tab):
             self.work.let_go()
             self.work = None
         self.suggested = 0
+        self.outlines.leave()
         self.annotator.close()
         result = self.results.result
         if result is None or not self.cells.is_open:
@@ -171,14 +176,19 @@ class AnnotateTab(Tab):
         result = self.results.result
         if result is None:
             return
+        if found.caught_up:  # the files on the disk were behind the journal
+            self.results.load()
+            return
         try:
             notes = self.annotator.open(found, result.pixel_um)
         except DamaError as error:
             self._on_failed(error)
             return
+        self._sync()
         if notes:
             self.noted.emit(" ".join(notes))
-        self._sync()
+        if found.own.draft is not None:
+            self.outlines.go_on(found.own.draft)
 
     def _on_failed(self, error: Exception) -> None:
         self.work = None
@@ -292,6 +302,7 @@ class AnnotateTab(Tab):
             text = "Analyse a slide or open a result first; then correct its cells here."
         self.hint.setText(text)
         self.reason.setText("" if not self.suggested else self.reason.text())
+        self.outlines.sync()
         self._sync_classes()
         self._sync_selection()
         self._sync_edits()
@@ -407,6 +418,7 @@ class AnnotateTab(Tab):
         self.keys.release()
         self.box.let_go()
         self.next.close()
+        self.outlines.close_down()
         self.cells.reset.disconnect(self._on_reset)
         self.cells.classes_changed.disconnect(self._sync_classes)
         self.cells.selection_changed.disconnect(self._sync_selection)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dama.gui.place import camera_of
+from napari_dama.gui.place import bare, camera_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,5 +102,6 @@ def cells_in(cells: CellsModel, low: NDArray[np.float64], high: NDArray[np.float
 
 def band_of(viewer: Any) -> Any:
     """Return the box that napari itself draws for its zoom with Alt, which looks right here, too; None where it has none."""
-    canvas = getattr(viewer, "canvas", None)
-    return getattr(getattr(canvas, "overlays", None), "_zoom_box", getattr(viewer, "_zoom_box", None))
+    inside = bare(viewer)
+    overlays = getattr(getattr(inside, "canvas", None), "overlays", inside)
+    return getattr(overlays, "_zoom_box", None)

@@ -81,7 +81,8 @@ class DamaDock(QWidget):
         self.train = TrainTab(self.viewer, self.session)
         self.tabs = QTabWidget()
         self.tabs.setObjectName("dama_tabs")
-        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setUsesScrollButtons(True)
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 3px 3px; }")  # six tabs in 320 px
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         for name, tab in self.named_tabs.items():
             self.tabs.addTab(_scrolled(tab), name)

@@ -36,6 +36,10 @@ def _said(record: Mapping[str, Any]) -> str:
         return f"Failed: {record.get('why')}"
     if kind == "waiting":
         return f"Waits: {record.get('why')}"
+    if kind == "submitted":
+        return f"Submitted to SLURM as job {record.get('slurm')}."
+    if kind == "prepared":
+        return "Made ready to be submitted on the cluster."
     if kind == "memory":
         return f"{str(record.get('text', '')).capitalize()}."
     if kind == "checked":

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 500
 """Cells that are shown at once; *More* shows as many again."""
-CROP_UM: Final = 32.5
+CROP_UM: Final = 24.0
 EVERY: Final = ""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_dama.gui.cells_model import CellsModel
 
-CROP_PX: Final = 64
+CROP_PX: Final = 72
 """Side of a picture on the screen."""
 FRAME_PX: Final = 4
 

@@ -124,9 +124,14 @@ class JobDetail(QWidget):
         for key, button in self.buttons.items():
             button.setEnabled(getattr(actions, key))
         self.buttons["stop"].setVisible(view.going)
+        self.buttons["stop"].setText("Stop")
+        self.buttons["stop"].setToolTip(tooltips.JOB_STOP)
         self.buttons["resume"].setVisible(not view.going)
         self.buttons["use"].setVisible(actions.use)
         self._show_verdict(view, data)
+        if actions.now:
+            self.buttons["stop"].setText("End now")
+            self.buttons["stop"].setToolTip(tooltips.CLUSTER_CANCEL)
         if data is None:
             return
         self._show_curves(data)

@@ -17,7 +17,7 @@ from napari_dama.gui.jobs_list import JobsList
 from napari_dama.gui.jobs_plan import row_of
 from napari_dama.gui.style import heading, narrow
 from napari_dama.gui.work import Work
-from napari_dama.jobs import process, shelf
+from napari_dama.jobs import process, shelf, submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,9 @@ class JobsPanel(QWidget):
             getattr(self, f"_{action}")(view)
 
     def _stop(self, view: JobView) -> None:
-        self.act(lambda: process.request_stop(view.path), _nothing)
+        again = view.slurm and view.state == "stopping"
+        stop = submission.cancel_now if again else process.request_stop
+        self.act(lambda: stop(view.path), _nothing)
 
     def _resume(self, view: JobView) -> None:
         self.act(lambda: process.resume(view.path), _nothing)

@@ -70,11 +70,15 @@ class Actions:
     delete: bool = False
     folder: bool = False
     use: bool = False
+    now: bool = False
+    """Stop cancels at the cluster, since the polite request was made already."""
 
 
 def badge_of(view: JobView) -> Badge:
     """Return the badge of a job's state, with the reason in its tooltip where there is one."""
     badge = _BADGES.get(view.state, _UNKNOWN)
+    if view.slurm and view.state == "waiting":
+        badge = Badge(badge.text, badge.colour, "It starts when SLURM gives it a node.")
     return Badge(badge.text, badge.colour, f"{view.why} {badge.tip}" if view.why else badge.tip)
 
 
@@ -105,6 +109,8 @@ def progress_words(view: JobView) -> str:
             parts.append(f"{duration(view.eta_s)} left")
         if view.device:
             parts.append(view.device)
+        if view.slurm:
+            parts.append(view.place)
     elif view.state == "stopping":
         parts.append("saving a checkpoint")
     elif view.loss is not None:
@@ -118,11 +124,12 @@ def actions_of(view: JobView | None, *, has_model: bool) -> Actions:
         return Actions()
     alive = view.going
     return Actions(
-        stop=alive and view.state != "stopping",
+        stop=alive and (view.state != "stopping" or bool(view.slurm)),
         resume=view.state in ("stopped", "failed", "dead"),
         delete=not alive,
         folder=True,
         use=view.state == "finished" and has_model,
+        now=view.state == "stopping" and bool(view.slurm),
     )
 
 
@@ -203,6 +210,7 @@ def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str,
         ("Checkpoint", f"every {duration(float(get('checkpoint_seconds') or 0))}"),
         ("Seed", str(get("seed"))),
         ("Device", str(view.device or get("device", ""))),
+        ("Runs on", view.place if view.slurm else ""),
         ("Folder", str(view.path)),
     ]
     return [(name, text) for name, text in rows if text and "None" not in text]

@@ -31,6 +31,11 @@ def view_region(layers: list[Any], shape_yx: tuple[int, int]) -> Region:
     return region_of_box(((y0, y1), (x0, x1)), shape_yx, "What the window shows")
 
 
+def bare(thing: Any) -> Any:
+    """Return what stands behind napari's proxy for plugins, which warns of attributes that cannot be done without."""
+    return getattr(thing, "__wrapped__", thing)
+
+
 def camera_of(viewer: napari.Viewer) -> Any:
     """Return the viewer's camera, wherever this version of napari keeps it."""
     scene = getattr(viewer, "scene", None)

@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_dama.gui.cell_table import TableLabelColormap, feature_table
+from napari_dama.gui.place import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ def recolour_types(layer: Any, cells: CellsModel, labels: NDArray[np.int64]) -> 
     bool
         False where the layer shows no types, or one that its colours do not know: then it is to be coloured anew.
     """
-    colormap = layer.colormap
+    colormap = bare(layer.colormap)
     if not isinstance(colormap, TableLabelColormap):
         return False
     rows = cells.rows_of(labels)
@@ -44,10 +45,11 @@ def redraw(layer: Any) -> None:
     version of it has not what is needed, it is refreshed.
     """
     try:
-        image = layer._slice.image
-        shown = layer._raw_to_displayed(image.raw)
+        inside = bare(layer)
+        image = inside._slice.image
+        shown = inside._raw_to_displayed(image.raw)
         image.view[...] = shown
-        layer.events.labels_update(data=shown, offset=[0] * shown.ndim)
+        inside.events.labels_update(data=shown, offset=[0] * shown.ndim)
     except (AttributeError, TypeError, ValueError):
         layer.refresh(extent=False)
 

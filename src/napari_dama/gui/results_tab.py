@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
 
@@ -15,6 +16,7 @@ from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_colours import INSTANCE, TYPE, legend_rows
 from napari_dama.gui.cell_table import cell_facts, feature_table, group_facts
 from napari_dama.gui.colour_bar import ColourBar
+from napari_dama.gui.export_menu import ExportMenu
 from napari_dama.gui.features_table import FeaturesLink
 from napari_dama.gui.layers import marker_colours
 from napari_dama.gui.legend import Legend
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import napari
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from napari_dama.gui.session import Session
 
 REFRESH_S = 0.7
+CLICK_PX = 3
+"""A click may move so far, pixels of the screen."""
 
 
 class ResultsTab(Tab):
@@ -99,6 +102,8 @@ class ResultsTab(Tab):
         self.plots_button = narrow(QPushButton("Plots..."), tooltips.PLOTS)
         self.table_button = narrow(QPushButton("Table..."), tooltips.FEATURES_TABLE)
         self.card = CellCard()
+        self.export = ExportMenu(self.viewer)
+        self.export.failed.connect(self.failed)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.addRow("Colour by", self.colour_box)
@@ -112,6 +117,7 @@ class ResultsTab(Tab):
         self.column.addWidget(self.legend_title)
         self.column.addWidget(self.legend)
         self.column.addWidget(self.card)
+        self.column.addWidget(self.export)
         self.column.addStretch()
         self.open_button.clicked.connect(self._on_open)
         self.colour_box.activated.connect(self._on_colour)
@@ -195,6 +201,7 @@ class ResultsTab(Tab):
             widget.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
+        self.export.set_result(self.result, self.layer, self.state.hidden)
         self._sync_colours()
         say(
             self.summary,
@@ -265,11 +272,14 @@ class ResultsTab(Tab):
 
     def _on_mouse(self, viewer: Any, event: Any) -> Iterator[None]:
         """Tell a click from a drag; a click on a cell selects it."""
+        begin = getattr(event, "pos", None)
         yield
         dragged = False
         while event.type == "mouse_move":
             dragged = True
             yield
+        if begin is not None:  # quick drags may come without a move
+            dragged = float(np.abs(np.subtract(begin, event.pos)).max()) > CLICK_PX
         if not dragged and self.layer is not None and self.layer.visible and self.layer.mode == "pan_zoom":
             self.select_at(tuple(event.position), more="Control" in getattr(event, "modifiers", ()))
 
@@ -368,6 +378,7 @@ class ResultsTab(Tab):
         """Let go of the viewer."""
         if self.work is not None:
             self.work.let_go()
+        self.export.close_down()
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)

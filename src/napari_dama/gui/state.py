@@ -11,6 +11,8 @@ from typing import Literal
 from psygnal import EventedModel
 from pydantic import ConfigDict, Field
 
+from napari_dama.jobs.cluster import ClusterSettings  # noqa: TC001 - pydantic reads annotations
+
 RegionKind = Literal["whole", "view", "shape"]
 ExplainMask = Literal["random", "adaptive"]
 JobPage = Literal["curves", "pictures", "log", "about"]
@@ -144,6 +146,10 @@ class TrainState(_State):
         Crop store, slides or folders of slides, several with ``;`` between them; empty: the open slides.
     annotation : str
         Name of the layer whose classes are learned (types), empty to learn from ``data``.
+    run : str
+        Where and when: a key of `napari_dama.gui.run_choice.RUNS`.
+    cluster : ClusterSettings or None
+        What to ask of a cluster; None for the user's defaults.
     """
 
     kind: Literal["pretrain", "types", "segments"] = "pretrain"
@@ -154,6 +160,8 @@ class TrainState(_State):
     seed: int = Field(default=0, ge=0)
     data: str = ""
     annotation: str = ""
+    run: Literal["now", "queue", "cluster"] = "now"
+    cluster: ClusterSettings | None = None
 
 
 class JobsState(_State):

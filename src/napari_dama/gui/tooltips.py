@@ -159,6 +159,53 @@ AGREEMENT_TRUTH = (
     "Whose word is compared with the model's: your corrections and confirmations, or a layer with classes."
 )
 AGREEMENT_FILE = "Compare with a table (CSV or Parquet) that has columns y, x (pixels) and type."
+EXPORT = "Hand the cells over: tables, QuPath, squidpy, OME-Zarr, pictures, and a paragraph for your paper."
+EXPORT_VIEW = (
+    "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar. "
+    "As PNG, PDF or SVG."
+)
+EXPORT_WHOLE = "The same of everything that was analysed, made smaller where it is large."
+EXPORT_COPY = "Put a methods paragraph with versions, model, settings and references on the clipboard."
+EXPORT_CANCEL = "Stop writing. Nothing is left half-written."
+EXPORT_FOLDER = "Show what was written in the file manager."
+RUN_WHERE = "Where and when the run runs. Wherever it is, it appears in the list below."
+RUN_NOW = "Start at once, in a process of its own on this computer."
+RUN_CLUSTER = (
+    "Send the run to a SLURM cluster. The job's folder must lie on storage that the cluster sees as well."
+)
+RUN_CLUSTER_OFF = (
+    "Keep settings as your defaults (the button beside this list), and the window makes jobs ready for a computer that "
+    "submits them."
+)
+RUN_SETTINGS = "What to ask of a SLURM cluster, and the script that it would get."
+CLUSTER_PLACE = "The cluster must see this folder, the slides and the crops under the same paths."
+CLUSTER_PARTITION = "The group of nodes to run on; 'sinfo' on the cluster lists them."
+CLUSTER_ACCOUNT = "Whom the time is charged to, where the cluster asks for it."
+CLUSTER_TIME = (
+    "Limit of one session: 90 (minutes), 4:00:00, or 2-12:00:00 (days-hours). Shorter sessions begin sooner; a run that "
+    "needs longer saves a checkpoint, is queued again and goes on."
+)
+CLUSTER_NODES = "Computers that share the run. One is enough for most."
+CLUSTER_GPUS = "Graphics cards on each node; the run is shared among all of them. 0 trains on processors."
+CLUSTER_CPUS = "Processor cores for each task; there is one task per graphics card."
+CLUSTER_MEMORY = "Main memory on each node in gigabytes."
+CLUSTER_SETUP = (
+    "Shell commands before the run, one a line, such as 'module load cuda' or 'source ~/dama/bin/activate'."
+)
+CLUSTER_GPU_TYPE = "A kind of graphics card, such as a100, by the cluster's own name."
+CLUSTER_GPU_REQUEST = "How the cluster wants to be asked for graphics cards; its documentation says which."
+CLUSTER_QOS = "Quality of service, where the cluster has several."
+CLUSTER_CONSTRAINT = "Features that a node must have."
+CLUSTER_PYTHON = "Command that starts Python on the nodes, where it is another one than here."
+CLUSTER_RESTARTS = (
+    "How often the run may be queued again after its time limit or when another job takes its node."
+)
+CLUSTER_CHECKPOINT = "How many seconds before its time limit the run is told to save a checkpoint."
+CLUSTER_EXTRA = "Further options of sbatch, one a line, such as --mail-type=END."
+CLUSTER_SCRIPT = "The submission file, word for word, as sbatch gets it."
+CLUSTER_SAVE = "Save the script to look at it elsewhere. The window submits it by itself."
+CLUSTER_KEEP = "Begin with these settings next time, here and on the command line (napari-dama jobs cluster)."
+CLUSTER_CANCEL = "The job was asked to stop and is still at it: tell SLURM to end it (scancel). The last checkpoint is kept."
 ANNOTATE_CLASS = "Give the selected cells this type. In the picture, press its key."
 ANNOTATE_COUNT = "Cells of this type, and how many of them a person has looked at."
 ANNOTATE_MORE = "Rename, recolour or delete this class."
@@ -184,3 +231,12 @@ GALLERY_TYPE = "Which cells to show."
 GALLERY_UNSEEN = "Leave out the cells that somebody typed or confirmed already."
 GALLERY_AGAIN = "Order the cells anew by doubt, and draw them in the markers' colours of now."
 GALLERY_MORE = "Show 500 cells more."
+OUTLINES_NEW = "Paint a cell that was not found, with napari's brush."
+OUTLINES_DELETE = "Take the chosen cells out."
+OUTLINES_MERGE = (
+    "Join the chosen cells, which must touch each other. The cell gets the type that most of its area had."
+)
+OUTLINES_LINE = "Draw a line across a cell to cut it in two. Both halves keep the type."
+OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at its waist."
+OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
+OUTLINES_DISCARD = "Leave the result as it was."

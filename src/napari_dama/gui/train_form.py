@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import find_annotations
+from napari_dama.gui.run_box import RunBox
 from napari_dama.gui.style import beside, muted, narrow, say
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class TrainForm(QWidget):
             box.valueChanged.connect(self._on_number)
             self.numbers[key] = box
             form.addRow(title, box)
+        self.run_box = RunBox(self.state)
+        form.addRow("Run", self.run_box)
         self.numbers["max_steps"].setSpecialValueText("no limit")
         self.start_button = narrow(QPushButton("Start training"), tooltips.TRAIN_START)
         self.start_button.setMinimumHeight(32)
@@ -120,6 +123,7 @@ class TrainForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
         layout.addWidget(self.hint)
+        layout.addWidget(self.run_box.hint)
         layout.addWidget(self.start_button)
         self.kind_box.activated.connect(self._on_kind)
         self.init_box.activated.connect(self._on_init)
@@ -202,6 +206,7 @@ class TrainForm(QWidget):
 
     def close_down(self) -> None:
         """Let go of the viewer."""
+        self.run_box.close_down()
         self.session.models_changed.disconnect(self._sync_models)
         self.session.slide_changed.disconnect(self.sync_annotations)
         self.state.events.disconnect(self._sync)

@@ -13,7 +13,7 @@ from napari_dama.training.folder import ANNOTATIONS
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -141,8 +141,10 @@ def _annotation(name: str, annotations: Sequence[Annotation]) -> Annotation:
     return found
 
 
-def begin(plan: TrainPlan, cells: pd.DataFrame | None) -> JobView:
-    """Write the cells that were given into the job's folder, and start its process.
+def begin(
+    plan: TrainPlan, cells: pd.DataFrame | None, launch: Callable[[RunSettings], JobView] | None = None
+) -> JobView:
+    """Write the cells that were given into the job's folder, and start its process, or do what ``launch`` does.
 
     Raises
     ------
@@ -160,7 +162,7 @@ def begin(plan: TrainPlan, cells: pd.DataFrame | None) -> JobView:
         except OSError as error:
             raise OutputError(f"The annotations cannot be written to {folder}: {error}") from error
     try:
-        return start(plan.settings)
+        return (launch or start)(plan.settings)
     except Exception:
         if cells is not None and not (job / "job.yaml").exists():
             shutil.rmtree(job, ignore_errors=True)

@@ -12,17 +12,22 @@ from superqt import QCollapsible
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import annotated_cells
+from napari_dama.gui.cluster_dialog import ClusterDialog
 from napari_dama.gui.jobs_panel import JobsPanel
 from napari_dama.gui.layers import slides_in
+from napari_dama.gui.resolve import unused
+from napari_dama.gui.run_choice import launcher, said_after, why_off
 from napari_dama.gui.style import Tab
 from napari_dama.gui.train_form import TrainForm
 from napari_dama.gui.train_plan import TrainPlan, begin, put_on_shelf, resolve_train
+from napari_dama.jobs.cluster import default_settings
 from napari_dama.models.shelf import user_folder
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.session import Session
+    from napari_dama.jobs.cluster import ClusterSettings
     from napari_dama.jobs.folder import JobView
 
 
@@ -57,6 +62,8 @@ class TrainTab(Tab):
         self.column.addWidget(self.jobs)
         self.column.addStretch()
         self.form.start_asked.connect(self.start)
+        self.form.run_box.cluster_asked.connect(self.ask_cluster)
+        self.form.run_box.hinted.connect(self._fit_fold)
         self.jobs.failed.connect(self.failed)
         self.jobs.noted.connect(self.noted)
         self.jobs.use_asked.connect(self._on_use)
@@ -82,20 +89,43 @@ class TrainTab(Tab):
         except DamaError as error:
             self.failed.emit(error)
             return
-        self.jobs.act(lambda: self._begin(plan), self._on_started)
+        run, cluster = self.form.state.run, self.form.state.cluster
+        self.jobs.act(lambda: self._begin(plan, run, cluster), self._on_started)
 
-    def _begin(self, plan: TrainPlan) -> JobView:
-        """In a thread: large label images take a moment to read."""
+    def _begin(self, plan: TrainPlan, run: str, cluster: ClusterSettings | None) -> JobView:
+        """In a thread: large label images take a moment to read, and so does a cluster to answer."""
+        launch = launcher(run, cluster)
         if plan.annotation is None:
-            return begin(plan, None)
+            return begin(plan, None, launch)
         found = plan.annotation
         layers = list(self.viewer.layers)
         layer = next(each for each in layers if each.name == found.layer)
-        return begin(plan, annotated_cells(layer, found.column, layers, found.slide))
+        return begin(plan, annotated_cells(layer, found.column, layers, found.slide), launch)
+
+    def _fit_fold(self) -> None:
+        """Give the form the height that its rows need now; the fold measures only when it is opened."""
+        if self.fold.isExpanded():
+            self.fold.expand(animate=False)
 
     def _on_started(self, view: JobView) -> None:
         self.fold.collapse(animate=False)
         self.jobs.show_started(view)
+        if text := said_after(view):
+            self.noted.emit(text)
+
+    def ask_cluster(self) -> None:
+        """Show the cluster's settings and the script; what is accepted holds for the runs that are started next."""
+        state = self.form.state
+        try:
+            settings = state.cluster or default_settings()
+        except DamaError as error:
+            self.failed.emit(error)
+            return
+        dialog = ClusterDialog(settings, unused(self.base / "dama_job"), why_off("cluster"), parent=self)
+        if dialog.exec() and dialog.settings is not None:
+            state.cluster = dialog.settings
+            self.form.run_box.sync()
+        dialog.deleteLater()
 
     def _on_use(self, model: Path) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 import yaml
 
 from napari_dama.errors import JobError
+from napari_dama.jobs import far
 from napari_dama.jobs.records import Events, Metrics, last_line, read_events, read_metrics
 from napari_dama.training.files import read_json
 from napari_dama.training.folder import STOP
@@ -58,7 +59,8 @@ class JobView:
     task : str
         The method of a pretraining, ``types`` or ``segments`` of a fine-tuning; empty where unknown.
     state : str
-        ``waiting`` (for its device), ``starting``, ``running``, ``stopping`` (asked to, and still at work), ``stopped``,
+        ``waiting`` (for its device, or in SLURM's queue), ``starting``, ``running``, ``stopping`` (asked to, and still at
+        work), ``stopped``,
         ``finished``, ``failed``, or ``dead`` (its process is gone without a word).
     step, steps : int
         Steps done, and of the whole run; 0 while unknown.
@@ -81,6 +83,8 @@ class JobView:
         The machine that it runs or ran on; empty while unknown.
     model : Path or None
         The finished model's folder.
+    slurm : str
+        SLURM's number of its last session; empty for a job that was not submitted to a cluster.
     """
 
     path: Path
@@ -102,6 +106,18 @@ class JobView:
     pid: int | None = None
     host: str = ""
     model: Path | None = None
+    slurm: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it runs or ran: SLURM's number and node, a process and its machine."""
+        if self.slurm:
+            return f"SLURM job {self.slurm}" + (f" on {self.host}" if self.host else "")
+        return (
+            f"process {self.pid}" + (f" on {self.host}" if self.host else "")
+            if self.pid
+            else "no process yet"
+        )
 
     @property
     def going(self) -> bool:
@@ -144,7 +160,9 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
     best = status.get("best")
     init = settings.get("init")
     why = str(status.get("why") or "")
-    if state == "dead":
+    if _submitted(status):
+        why = far.state_of(path, status, silent_s=SILENT_S)[1]
+    elif state == "dead":
         why = _why_dead(path, status)
     elif not settings:
         why = why or "job.yaml is missing, or cannot be read"
@@ -162,22 +180,34 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
         device=str(status.get("device") or ""),
         started=_number(status.get("started")),
         heartbeat_age_s=None if heartbeat is None else max(0.0, time.time() - heartbeat),
-        why=why if state in ("waiting", "failed", "dead") or not settings else "",
+        why=why if state in ("waiting", "failed", "dead") or _submitted(status) or not settings else "",
         parent=None if init in (None, "random") else str(init),
         best=_numbers(best if isinstance(best, dict) else {}),
         pid=int(pid) if (pid := _number(status.get("pid"))) else None,
         host=str(status.get("host") or ""),
         model=path / "model" if state == "finished" and (path / "model" / "card.json").is_file() else None,
+        slurm=str(status.get("slurm") or ""),
     )
 
 
 def _state(path: Path, status: Mapping[str, Any]) -> State:
     said = status.get("state")
+    if _submitted(status):
+        return cast("State", far.state_of(path, status, silent_s=SILENT_S)[0])
     if said in ENDED:
         return cast("State", said)
     if said not in get_args(State) or not process_lives(status):
         return "dead"
     return "stopping" if (path / STOP).exists() else cast("State", said)
+
+
+def _submitted(status: Mapping[str, Any]) -> bool:
+    """Whether a job on a cluster has not said that it ended, or waits there in spite of that."""
+    if not status.get("slurm"):
+        return False
+    return status.get("state") in GOING or (
+        status.get("state") == "stopped" and far.queued_again(str(status["slurm"]))
+    )
 
 
 def process_lives(status: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from napari_dama.predict.device import DEVICES
 from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
+from napari_dama.training.place import find_place
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ def launch(
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     if settings.device.partition(":")[0] not in DEVICES:
         raise SettingsError(f"device must be one of {', '.join(DEVICES)}, got {settings.device!r}")
+    find_place(settings)  # several devices: what does not fit shows now
     settings = with_whole_paths(settings)
     status = read_status(settings.out)
+    if status.get("slurm") and (view := read_job(settings.out)).going:
+        raise JobError(f"{view.name} is {view.state} already ({view.place}): stop it first")
     ending = status.get("state") in ENDED or not process_lives(status)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite, wait_s=ENDING_S if ending else 0)
     try:
@@ -79,7 +83,7 @@ def launch(
 
 
 def request_stop(path: str | Path) -> None:
-    """Ask a job to finish its step, save a checkpoint and end; one that waits for its device ends at once.
+    """Ask a job to finish its step, save a checkpoint and end; one that waits (for a device, or for SLURM) ends at once.
 
     Raises
     ------
@@ -94,6 +98,10 @@ def request_stop(path: str | Path) -> None:
         (path / STOP).touch()
     except OSError as error:
         raise OutputError(f"cannot write to {path}: {error.strerror or error}") from error
+    if view.slurm and view.state in ("waiting", "stopping"):
+        from napari_dama.jobs.submission import leave_queue
+
+        leave_queue(path, view)
 
 
 def is_alive(path: str | Path) -> bool:
@@ -101,10 +109,11 @@ def is_alive(path: str | Path) -> bool:
     return process_lives(read_status(Path(path)))
 
 
-def resume(path: str | Path) -> JobView:
+def resume(path: str | Path, *, here: bool = False) -> JobView:
     """Go on with a job from its last checkpoint, in a process of its own, with the settings in its folder.
 
-    A folder that was moved goes on where it is now.
+    A folder that was moved goes on where it is now. A job that ran on a cluster is submitted again, as it was before, unless
+    it is to go on ``here``, on this computer.
 
     Raises
     ------
@@ -115,9 +124,13 @@ def resume(path: str | Path) -> JobView:
     """
     view = read_job(path)
     if view.going:
-        raise JobError(f"{view.name} is {view.state} already (process {view.pid})")
+        raise JobError(f"{view.name} is {view.state} already ({view.place})")
     if view.state == "finished":
         raise JobError(f"{view.name} is finished: there is nothing to go on with")
+    if view.slurm and not here:
+        from napari_dama.jobs.submission import submit_folder
+
+        return submit_folder(path)
     return start(read_settings(Path(path)), resume=True)
 
 
@@ -132,7 +145,7 @@ def delete(path: str | Path) -> None:
     path = Path(path)
     view = read_job(path)
     if view.going:
-        raise JobError(f"{view.name} is {view.state} (process {view.pid}): stop it first")
+        raise JobError(f"{view.name} is {view.state} ({view.place}): stop it first")
     lock = FolderLock(path, wait_s=ENDING_S)
     try:
         clear(path)

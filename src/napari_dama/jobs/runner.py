@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from napari_dama.jobs.tickets import Place
 from napari_dama.training.files import write_json
 from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.identity import ProcessId
+from napari_dama.training.place import is_follower
 from napari_dama.training.settings import PretrainSettings
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from napari_dama.training.settings import RunSettings
 
 POLL_S = 1.0
+SLURM, RESTARTS = "NAPARI_DAMA_SLURM", "NAPARI_DAMA_RESTARTS"
+"""Variables of the environment of a run that was submitted: SLURM's number, and how often it may be queued again."""
+AGAIN_SIGNAL = getattr(signal, "SIGUSR2", signal.SIGTERM)
+"""What SLURM sends before a time limit, through submitit's settings: save, end, and be begun again."""
 DONE, FAILED, WRONG_SETTINGS, STOPPED = 0, 1, 2, 130
 
 
@@ -51,11 +57,16 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     warnings.simplefilter("ignore")  # of libraries: the log is for people
     logging.disable(logging.ERROR)
-    stop = _stop_when_asked()
+    stop, again = _stop_when_asked()
     path: Path = options.job
+    if is_follower():  # torchrun or SLURM runs this several times
+        from napari_dama.training.follow import main as follow
+
+        return follow([str(path)])
     try:
         settings = read_settings(path)
         with RunFolder.begin(settings, resume=True, overwrite=False, wait_s=30, keep_stop=True) as run:
+            run.break_why = again
             return _work(run, settings, options, stop)
     except JobError as error:  # another runner has the folder, and says itself how it fares
         print(f"error: {error}", file=sys.stderr)
@@ -74,7 +85,7 @@ def _work(
     place: Place | None = None
     try:
         run.status(state="waiting" if options.queue else "starting", **so_far)
-        place = Place(run.path, _resolved(settings.device), priority=options.priority, since=options.since)
+        place = Place(run.path, _resolved(settings), priority=options.priority, since=options.since)
         if _wait(run, place, so_far, stop, wait=options.queue):
             run.status(state="starting", device=place.ticket.device, **so_far)
             _train(run, settings, stop)
@@ -84,6 +95,8 @@ def _work(
         return STOPPED
     except Interrupted as error:
         run.log(str(error))
+        if why := run.goes_on():
+            run.event("waiting", why=why)
         return STOPPED
     except Exception as error:
         if isinstance(error, DamaError):
@@ -129,13 +142,14 @@ def _train(run: RunFolder, settings: RunSettings, stop: Callable[[], bool]) -> N
         finetune(settings, folder=run, stop=stop)
 
 
-def _resolved(device: str) -> str:
-    """The device behind ``auto``, for which torch must be asked."""
-    if device != "auto":
-        return device
-    from napari_dama.predict.device import pick_device
+def _resolved(settings: RunSettings) -> str:
+    """The device behind ``auto``, for which torch must be asked; several GPUs stand against every device."""
+    device = settings.device
+    if device == "auto":
+        from napari_dama.predict.device import pick_device
 
-    return pick_device(device)
+        device = pick_device(device)
+    return "auto" if settings.devices > 1 and device != "cpu" else device
 
 
 def _leave_word(path: Path, why: str) -> None:
@@ -145,16 +159,27 @@ def _leave_word(path: Path, why: str) -> None:
         write_json(path / "status.json", {**ProcessId.of().facts(), **reached(path), **facts})
 
 
-def _stop_when_asked() -> Callable[[], bool]:
-    asked = threading.Event()
+def _stop_when_asked() -> tuple[Callable[[], bool], Callable[[], str]]:
+    """Whether a signal asked for the end, and why the run goes on later all the same; empty where it does not."""
+    asked, again = threading.Event(), threading.Event()
 
     def note(number: int, frame: object) -> None:
+        if number == AGAIN_SIGNAL != signal.SIGTERM:
+            again.set()
         asked.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    def why() -> str:
+        left = os.environ.get(RESTARTS, "0")
+        if not again.is_set() or not left.isdigit() or int(left) < 1:
+            return ""
+        return f"its time on the node was over; SLURM job {os.environ.get(SLURM)} is queued again and goes on from here"
+
+    for number in (signal.SIGTERM, signal.SIGINT, AGAIN_SIGNAL):
         signal.signal(number, note)
-    return asked.is_set
+    return asked.is_set, why
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    signal.signal(AGAIN_SIGNAL, signal.SIG_IGN)  # Python's own end would let it kill
+    sys.exit(ended)

@@ -36,6 +36,7 @@ from napari_dama.nets.autoencoder import (
 from napari_dama.nets.encoder import Encoder, EncoderSpec, patchify
 from napari_dama.nets.masking import adaptive_mask, published_mask, random_mask, visible_ids
 from napari_dama.nets.method import Losses, Method, Momentum, follow, teacher_of
+from napari_dama.nets.share import rand
 
 __all__ = [
     "Dama",
@@ -134,7 +135,7 @@ def pair_tokens(
     if pairing == "pooled":
         return a.mean(dim=1, keepdim=True), b.mean(dim=1, keepdim=True)
     if pairing == "published":
-        order = torch.rand(a.shape[0], a.shape[1] - 1, generator=generator, device=a.device).argsort(dim=1)
+        order = rand((a.shape[0], a.shape[1] - 1), generator=generator, device=a.device).argsort(dim=1)
         mixed = b[:, 1:].gather(1, order[..., None].expand(-1, -1, b.shape[-1]))
         return a, torch.cat([b[:, :1], mixed], dim=1)
     both = (hidden_a | hidden_b).logical_not()  # (N, L) visible in both views, equally many in each sample
@@ -237,7 +238,7 @@ class Dama(Method):
             return published_mask(mask_1, error_1, generator=generator, **ratios)
         if self.spec.second_mask == "random":
             # the ablation: same overlap, but what becomes visible is drawn at random instead of by error
-            error_1 = torch.rand(error_1.shape, generator=generator, device=error_1.device)
+            error_1 = rand(error_1.shape, generator=generator, device=error_1.device)
         mask_2 = adaptive_mask(mask_1, error_1, generator=generator, **ratios)
         return mask_2, mask_2
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_dama.nets.counts import overlap_count, visible_count
+from napari_dama.nets.share import rand
 
 __all__ = ["adaptive_mask", "published_mask", "random_mask", "visible_count", "visible_ids"]
 
@@ -47,7 +48,7 @@ def random_mask(
     """
     keep = visible_count(tokens, mask_ratio)
     where = device if device is not None else (generator.device if generator is not None else "cpu")
-    noise = torch.rand(n, tokens, generator=generator, device=where)  # (N, L)
+    noise = rand((n, tokens), generator=generator, device=where)  # (N, L)
     shown = noise.argsort(dim=1)[:, :keep]  # (N, keep)
     return torch.ones(n, tokens, dtype=torch.bool, device=where).scatter_(1, shown, False)
 
@@ -108,7 +109,7 @@ def adaptive_mask(
     was_hidden = hidden.gather(1, order)
     order = order.gather(1, was_hidden.logical_not().to(torch.uint8).argsort(dim=1, stable=True))
     easiest = order[:, : keep - overlap]  # (N, keep - overlap), all hidden in view 1
-    noise = torch.rand(hidden.shape, generator=generator, device=hidden.device)
+    noise = rand(hidden.shape, generator=generator, device=hidden.device)
     stay = noise.masked_fill(hidden, 2.0).argsort(dim=1)[:, :overlap]  # (N, overlap), all visible in view 1
     adaptive = torch.ones_like(hidden)
     adaptive.scatter_(1, easiest, False)

@@ -3,9 +3,11 @@
 The student's class token goes through a projector and a predictor, the momentum encoder's through a projector of its own.
 The loss is the symmetric InfoNCE over the batch. The projection of patches is frozen at its random start (section 4.1).
 
-Departures from the paper: keys come from this process's batch alone; the views are this project's augmentations of cells
-(no colour jitter or blur); the momentum encoder moves after the optimiser's step, which is the same sequence of weights
-as before the next forward pass.
+Where several processes share a batch, keys are gathered from all of them, as in the authors' code, and batch norms see
+the whole batch.
+
+Departures from the paper: the views are this project's augmentations of cells (no colour jitter or blur); the momentum
+encoder moves after the optimiser's step, which is the same sequence of weights as before the next forward pass.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec, init_linear
 from napari_dama.nets.method import Losses, Method, Momentum, follow, teacher_of
+from napari_dama.nets.share import gathered, share_of
 
 RISING: Final = Momentum(0.99, "cosine")
 
@@ -48,19 +51,22 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def info_nce(queries: Tensor, keys: Tensor, *, temperature: float) -> Tensor:
+def info_nce(queries: Tensor, keys: Tensor, *, temperature: float, first: int = 0) -> Tensor:
     """Cross-entropy of finding each query's own key among all keys, times ``2 * temperature``. A scalar.
 
     Parameters
     ----------
     queries, keys
-        (N, D) each; row i of both comes from the same crop. They are brought to length 1 here.
+        (n, D) and (N, D); row i of the queries and row ``first + i`` of the keys come from the same crop. They are brought
+        to length 1 here.
     temperature
         Divides the cosine similarities.
+    first
+        Place of the queries among the keys, where those are of more crops.
     """
     with torch.autocast(queries.device.type, enabled=False):
-        logits = F.normalize(queries.float()) @ F.normalize(keys.float()).T / temperature  # (N, N)
-        own = torch.arange(len(logits), device=logits.device)
+        logits = F.normalize(queries.float()) @ F.normalize(keys.float()).T / temperature  # (n, N)
+        own = torch.arange(first, first + len(logits), device=logits.device)
         return F.cross_entropy(logits, own) * (2 * temperature)
 
 
@@ -127,26 +133,30 @@ class Moco(Method):
         present: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Losses:
-        """Losses of two views (N, C, H, W) each of the same crops; nothing is masked, so the rest is not needed.
+        """Losses of two views (N, C, H, W) each of the same crops; nothing is masked.
+
+        ``generator`` only says which share of a batch this is; ``present`` is not needed.
 
         Raises
         ------
         ValueError
             If there are fewer than two crops: a crop is told from others, and batch norms need a batch.
         """
-        if len(view_a) < 2:
-            raise ValueError(f"moco tells crops of a batch apart and needs at least 2, got {len(view_a)}")
+        share = share_of(generator)
+        first, whole = (0, len(view_a)) if share is None else (share.first, share.whole)
+        if whole < 2:
+            raise ValueError(f"moco tells crops of a batch apart and needs at least 2, got {whole}")
         queries = [self.predictor(self.student(view)) for view in (view_a, view_b)]
         with torch.no_grad():
-            keys = [self.teacher(view) for view in (view_a, view_b)]
+            keys = [gathered(self.teacher(view), generator) for view in (view_a, view_b)]
         temperature = self.spec.temperature
-        loss = info_nce(queries[0], keys[1], temperature=temperature) + info_nce(
-            queries[1], keys[0], temperature=temperature
+        loss = info_nce(queries[0], keys[1], temperature=temperature, first=first) + info_nce(
+            queries[1], keys[0], temperature=temperature, first=first
         )
-        return Losses(loss, {"contrast": loss, "found": _found(queries[0].detach(), keys[1])})
+        return Losses(loss, {"contrast": loss, "found": _found(queries[0].detach(), keys[1], first)})
 
 
-def _found(queries: Tensor, keys: Tensor) -> Tensor:
-    """Share of queries (N, D) whose own key (N, D) is the nearest."""
+def _found(queries: Tensor, keys: Tensor, first: int) -> Tensor:
+    """Share of queries (n, D) whose own key, of (N, D), is the nearest."""
     nearest = (F.normalize(queries.float()) @ F.normalize(keys.float()).T).argmax(dim=1)
-    return (nearest == torch.arange(len(nearest), device=nearest.device)).float().mean()
+    return (nearest == torch.arange(first, first + len(nearest), device=nearest.device)).float().mean()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from napari_dama.nets.encoder import Encoder, EncoderSpec
 from napari_dama.nets.layers import conv_block
+from napari_dama.nets.share import summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,9 @@ class DenseSegmenter(nn.Module):
         return logits
 
 
-def dense_loss(logits: Tensor, foreground: Tensor, distance: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def dense_loss(
+    logits: Tensor, foreground: Tensor, distance: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of the two maps.
 
     Parameters
@@ -104,6 +107,8 @@ def dense_loss(logits: Tensor, foreground: Tensor, distance: Tensor) -> tuple[Te
         (N, H, W) in 0..1; negative where the truth is unknown (not counted).
     distance
         (N, H, W) in 0..1, 0 outside cells.
+    generator
+        Says which share of a batch this is; the losses are those of the whole batch, of whose pixels all sums are.
 
     Returns
     -------
@@ -113,11 +118,13 @@ def dense_loss(logits: Tensor, foreground: Tensor, distance: Tensor) -> tuple[Te
     known = (foreground >= 0).float()
     truth = foreground.clamp_min(0).float()
     raw = logits.float()
-    area = known.sum().clamp_min(1)
-    entropy = (F.binary_cross_entropy_with_logits(raw[:, 0], truth, reduction="none") * known).sum() / area
+    entropy = (F.binary_cross_entropy_with_logits(raw[:, 0], truth, reduction="none") * known).sum()
     guess = raw[:, 0].sigmoid() * known
-    dice = 1 - (2 * (guess * truth).sum() + 1) / (guess.sum() + (truth * known).sum() + 1)
     off = F.smooth_l1_loss(raw[:, 1].sigmoid(), distance.float(), beta=0.1, reduction="none")
-    off = (off * known * (1 + 2 * truth)).sum() / area
-    parts = {"foreground": entropy, "dice": dice, "distance": off}
-    return entropy + dice + 4 * off, parts
+    off = (off * known * (1 + 2 * truth)).sum()
+    sums = [known.sum(), entropy, (guess * truth).sum(), guess.sum(), (truth * known).sum(), off]
+    area, entropy, both, guessed, true, off = summed(torch.stack(sums), generator).unbind()
+    area = area.clamp_min(1)
+    dice = 1 - (2 * both + 1) / (guessed + true + 1)
+    parts = {"foreground": entropy / area, "dice": dice, "distance": off / area}
+    return parts["foreground"] + dice + 4 * parts["distance"], parts

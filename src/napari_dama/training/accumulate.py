@@ -26,6 +26,8 @@ Part = tuple[int, int]
 """Which part of a batch, of how many; ``WHOLE`` is all of it."""
 WHOLE: Part = (0, 1)
 LossOfPart = Callable[[Part], Losses]
+Attempt = tuple[Callable[[], None], LossOfPart, Callable[["Tensor"], None]]
+"""How a step is tried, as `Accumulator.step` takes it: get ready, a part's losses, their gradients."""
 
 
 def part_of(rows: NDArray[np.int64], part: Part) -> NDArray[np.int64]:
@@ -38,6 +40,17 @@ def part_slice(batch: int, part: Part) -> slice:
     """The same of a batch that is counted only."""
     index, parts = part
     return slice(batch * index // parts, batch * (index + 1) // parts)
+
+
+class MemoryRanOut(DamaError):
+    """Memory ran out in one of several processes, which the others cannot wait for; ``parts`` would be enough."""
+
+    def __init__(self, reason: str, parts: int) -> None:
+        super().__init__(
+            f"memory ran out ({reason}), although the first step fitted; the last checkpoint is kept. Resume the job: it "
+            f"goes on in {parts} parts"
+        )
+        self.parts = parts
 
 
 class Accumulator:
@@ -53,11 +66,16 @@ class Accumulator:
         To begin with: a resumed run's.
     note
         Told the number of parts whenever it grows.
+    world
+        Processes that share each part.
     """
 
-    def __init__(self, batch: int, *, least: int = 1, parts: int = 1, note: Callable[[int], None]) -> None:
+    def __init__(
+        self, batch: int, *, least: int = 1, parts: int = 1, note: Callable[[int], None], world: int = 1
+    ) -> None:
         self.batch = batch
         self.least = least
+        self.world = world
         self.parts = parts
         self.note = note
 
@@ -93,16 +111,55 @@ class Accumulator:
                 if not out_of_memory(error):
                     raise
                 reason = str(error).splitlines()[0] if str(error) else "out of memory"
-            if self.batch // (2 * self.parts) < self.least:
-                raise DamaError(
-                    f"not even {max(1, self.batch // self.parts)} of a batch of {self.batch} fit into memory ({reason}); "
-                    "take a smaller size, image_px or tile_px"
-                )
-            self.parts *= 2
-            gc.collect()  # the failed attempt's graph
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            self.note(self.parts)
+                if self.world > 1:  # the others are in the middle of this step
+                    self._require(2 * self.parts, reason)
+                    raise MemoryRanOut(reason, 2 * self.parts) from error
+            self._halve(reason)
+
+    def fit(
+        self,
+        prepare: Callable[[], None],
+        loss: LossOfPart,
+        backward: Callable[[Tensor], None],
+        anyone: Callable[[bool], bool],
+    ) -> None:
+        """Find as many parts as the memory of every process asks for, before the first step.
+
+        Parameters
+        ----------
+        prepare, loss, backward
+            As for `step`, but nothing is exchanged with other processes.
+        anyone
+            Whether a flag is raised in any process.
+        """
+        while True:
+            reason = ""
+            try:
+                prepare()
+                self._attempt(loss, backward)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0] if str(error) else "out of memory"
+            if not anyone(bool(reason)):
+                return
+            self._halve(reason or "in another process")
+
+    def _require(self, parts: int, reason: str) -> None:
+        """Refuse more parts than there are samples for."""
+        if self.batch // (parts * self.world) < self.least:
+            raise DamaError(
+                f"not even {max(1, self.batch // (self.parts * self.world))} of a batch of {self.batch} fit into memory "
+                f"({reason}); take a smaller size, image_px or tile_px"
+            )
+
+    def _halve(self, reason: str) -> None:
+        self._require(2 * self.parts, reason)
+        self.parts *= 2
+        gc.collect()  # the failed attempt's graph
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.note(self.parts)
 
     def _attempt(self, loss: LossOfPart, backward: Callable[[Tensor], None]) -> Losses:
         total: Losses | None = None

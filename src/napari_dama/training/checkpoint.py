@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_dama.errors import OutputError, StoreError
 from napari_dama.training.files import write_json
+from napari_dama.training.shards import like
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,10 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
         if name.startswith("optimiser."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
+    parameters = [each for group in optimiser.param_groups for each in group["params"]]
+    for place, own in state.items():
+        for key, value in own.items():
+            own[key] = like(value, parameters[place])
     whole = optimiser.state_dict()
     whole["state"] = state
     optimiser.load_state_dict(whole)
@@ -122,7 +127,10 @@ def take_up(
         run.forget_after(0)
         return 0, {}
     tensors, state = found
-    module.load_state_dict(module_state(tensors))
+    own = module.state_dict()
+    module.load_state_dict(
+        {key: like(value, own[key]) if key in own else value for key, value in module_state(tensors).items()}
+    )
     restore_optimiser(optimiser, tensors)
     run.forget_after(state["step"])
     return int(state["step"]), dict(state["best"])

@@ -15,10 +15,11 @@ from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.mask_rcnn import BOX_WIDTHS
 from napari_dama.nets.segmenter import DenseSegmenter
 from napari_dama.training.classes import head_of_parent
-from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.followed import begun
 from napari_dama.training.guards import memory_findings, report
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.parent import measure_parent, tell_of_parent
+from napari_dama.training.place import find_place
 from napari_dama.training.pretrain import load_matching
 from napari_dama.training.sources import ensure_store
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_dama.models.card import Card
+    from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
 
 
@@ -156,15 +158,20 @@ def finetune(
     from napari_dama.training.types import TypeTask
 
     settings = settings.with_own_store()
-    device = prepare_device(settings)
-    with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
-        ensure_store(settings.sources, settings.data[0], run, stop)
+    place = find_place(settings)
+    device = prepare_device(settings, place)
+    with begun(folder, settings, place, device, resume=resume, overwrite=overwrite) as (run, team):
+        if team is None or team.leads:
+            ensure_store(settings.sources, settings.data[0], run, stop)
+        if team is not None:
+            team.meet()
         task: TypeTask | SegmentTask = (
             TypeTask(settings, device) if settings.task == "types" else SegmentTask(settings, device)
         )
         run.event("data", samples=task.samples, notes=getattr(task, "notes", []))
-        report(run, [*task.findings(), *memory_findings(task.module, device)])
-        measure_parent(task, run, device)
+        if team is None or team.leads:
+            report(run, [*task.findings(), *memory_findings(task.module, device)])
+            measure_parent(task, run, device)
         return run_training(
             task,
             settings,
@@ -173,6 +180,7 @@ def finetune(
             layer_decay=settings.layer_decay,
             progress=progress,
             stop=stop,
+            team=team,
         )
 
 

@@ -24,7 +24,7 @@ from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from torch import Tensor
@@ -35,10 +35,21 @@ STOP = "stop"
 ANNOTATIONS = "annotations"
 """Cells given for a run's slides, which may lie in its folder before it begins."""
 HEARTBEAT_S = 5.0
-FOLDERS = ("last", "best", "model", "last.part", "best.part", "last.old", "best.old", "previews", "crops")
+FOLDERS = (
+    "last",
+    "best",
+    "model",
+    "last.part",
+    "best.part",
+    "last.old",
+    "best.old",
+    "previews",
+    "crops",
+    "slurm",
+)
 FILES = (
     *("job.yaml", "metrics.csv", "metrics.part", "events.jsonl", "log.txt", "parent.json", STOP),
-    *("status.json", "status.json.part", "job.yaml.part"),
+    *("status.json", "status.json.part", "job.yaml.part", "cluster.yaml", "cluster.yaml.part"),
 )
 
 
@@ -53,6 +64,8 @@ class RunFolder:
     path: Path
     columns: list[str] = field(default_factory=list)
     lock: FolderLock | None = None
+    break_why: Callable[[], str] | None = None
+    """Says why a stop is a break only, after which the run is begun again by itself; empty for a real stop."""
 
     def __post_init__(self) -> None:
         self._facts: dict[str, Any] = {}
@@ -61,6 +74,8 @@ class RunFolder:
         self._beat: threading.Thread | None = None
         self._me = ProcessId.of()
         self._began = time.time()
+        slurm = os.environ.get("NAPARI_DAMA_SLURM")  # set by jobs.cluster_task
+        self._where = {"slurm": slurm} if slurm else {}
 
     @classmethod
     def begin(
@@ -153,9 +168,15 @@ class RunFolder:
 
     def status(self, **facts: Any) -> None:
         """Replace ``status.json``; the process, when it began and the heartbeat are added."""
+        if facts.get("state") == "stopped" and (why := self.goes_on()):
+            facts = {**facts, "state": "waiting", "why": why}
         with self._writing:
             self._facts = facts
             self._write_status()
+
+    def goes_on(self) -> str:
+        """Why the run goes on by itself after a stop; empty where it does not, as when someone asked for the stop."""
+        return "" if self.break_why is None or self.stop_asked() else self.break_why()
 
     @contextmanager
     def failures_told(self) -> Iterator[None]:
@@ -177,7 +198,7 @@ class RunFolder:
             self.status(**{**self._facts, "state": "failed", "why": why})
 
     def _write_status(self) -> None:
-        who = {**self._me.facts(), "started": self._began, "heartbeat": time.time()}
+        who = {**self._me.facts(), **self._where, "started": self._began, "heartbeat": time.time()}
         with self._said("status.json"):
             write_json(self.path / "status.json", {**who, **self._facts})
 
@@ -311,6 +332,7 @@ def _holds_something(path: Path) -> bool:
 
 def _same_settings(old: RunSettings, asked: RunSettings) -> None:
     free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
+    free |= {"devices", "nodes", "strategy"}  # the batch and its losses are the same
     for name in type(old).model_fields:
         before, now = getattr(old, name), getattr(asked, name)
         if name not in free and _whole(before) != _whole(now):

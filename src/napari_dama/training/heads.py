@@ -30,8 +30,8 @@ class HeadTraining(Protocol):
     def truth(self, labels: NDArray[np.int32], distance: NDArray[np.uint8], size: int) -> Tensor:
         """Truth (K, size, size) of a window (h, w) of a field, enlarged or reduced to the tile's size."""
 
-    def loss(self, x: Tensor, truth: Tensor) -> Losses:
-        """Loss of tiles (N, C, T, T) with their truth (N, K, T, T)."""
+    def loss(self, x: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Losses:
+        """Loss of tiles (N, C, T, T) with their truth (N, K, T, T); ``generator`` says which share of a batch they are."""
 
 
 class DenseTraining:
@@ -47,9 +47,9 @@ class DenseTraining:
         maps = np.stack([(labels > 0).astype(np.float32), distance.astype(np.float32) / 255])
         return F.interpolate(torch.from_numpy(maps)[None], size=(size, size), mode="bilinear")[0]
 
-    def loss(self, x: Tensor, truth: Tensor) -> Losses:
+    def loss(self, x: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Losses:
         """`dense_loss` of the two maps."""
-        return Losses(*dense_loss(self.net(x), truth[:, 0], truth[:, 1]))
+        return Losses(*dense_loss(self.net(x), truth[:, 0], truth[:, 1], generator))
 
 
 class BoxTraining:
@@ -64,8 +64,8 @@ class BoxTraining:
         rows, columns = (((np.arange(size) + 0.5) * n / size).astype(np.intp) for n in labels.shape)
         return torch.from_numpy(labels[rows[:, None], columns].astype(np.int64))[None]
 
-    def loss(self, x: Tensor, truth: Tensor) -> Losses:
-        """The sum of Mask R-CNN's five losses."""
+    def loss(self, x: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Losses:
+        """The sum of Mask R-CNN's five losses, of these tiles alone."""
         parts = self.net.losses(x, [box_target(labels) for labels in truth[:, 0]])
         return Losses(torch.stack(list(parts.values())).sum(), parts)
 

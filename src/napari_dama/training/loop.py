@@ -9,24 +9,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from napari_dama.errors import DamaError, Interrupted
+from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
 from napari_dama.models.precision import choose_attention, fastest_precision
 from napari_dama.predict.device import pick_device
 from napari_dama.training import guards
-from napari_dama.training.accumulate import WHOLE, Accumulator, Part
+from napari_dama.training.accumulate import WHOLE, Accumulator, Attempt, Part
 from napari_dama.training.checkpoint import module_state, optimiser_tensors, take_up, unlogged
+from napari_dama.training.crew import Crew
 from napari_dama.training.optimiser import make_optimiser, rate_at
+from napari_dama.training.place import share_threads
 
 if TYPE_CHECKING:
     from napari_dama.nets.dama import Losses
     from napari_dama.training.folder import RunFolder
+    from napari_dama.training.place import Place
     from napari_dama.training.settings import RunSettings
+    from napari_dama.training.team import Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,25 @@ class Task(Protocol):
         """Write the finished model."""
 
 
-def prepare_device(settings: RunSettings) -> torch.device:
-    """The device that the settings ask for, with torch's threads limited where they say so."""
+def prepare_device(settings: RunSettings, place: Place | None = None) -> torch.device:
+    """The device that the settings ask for, with torch's threads limited where they say so.
+
+    Of several processes each has a GPU of its own, or its share of the threads.
+    """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    return torch.device(pick_device(settings.device))
+    device = torch.device(pick_device(settings.device))
+    if place is None:
+        return device
+    if device.type == "cuda":
+        if place.local_world > torch.cuda.device_count():
+            raise SettingsError(
+                f"{place.local_world} GPUs are asked for, and this machine has {torch.cuda.device_count()}; set devices"
+            )
+        return torch.device("cuda", place.local_rank)
+    if settings.threads is None:
+        torch.set_num_threads(share_threads(place))
+    return torch.device("cpu")
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -94,8 +113,9 @@ def run_training(
     layer_decay: float = 1.0,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
+    team: Team | None = None,
 ) -> dict[str, float]:
-    """Train ``task`` to its end.
+    """Train ``task`` to its end, alone or with the other processes of a ``team``.
 
     Returns
     -------
@@ -111,11 +131,15 @@ def run_training(
     """
     module = task.module.to(device)
     held = run.load_checkpoint("last")
-    precision = _precision(settings, device, held[1] if held else {})
+    if team is not None:
+        team.connect()
+    crew = _crew(task, settings, device, held, team)
+    precision = crew.told(_precision(settings, device, held[1] if held else {}))
     choose_attention(module, device, precision)
     steps = total_steps(settings, task.samples)
     per_epoch = max(1, task.samples // settings.batch_size)
-    guards.require_room(run.path, module)
+    if crew.leads:
+        guards.require_room(run.path, module)
     optimiser = make_optimiser(module, settings, layer_decay=layer_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
     peak = settings.lr * settings.batch_size / 256
@@ -134,6 +158,7 @@ def run_training(
         least=getattr(task, "least", 1),
         parts=int(held[1].get("parts", 1)) if held else 1,
         note=split,
+        world=crew.world,
     )
     first_bad = torch.tensor(
         steps, device=device
@@ -141,21 +166,27 @@ def run_training(
     if held is not None and held[1].get("scaler"):
         scaler.load_state_dict(held[1]["scaler"])
     loss = math.nan
-    run.event("started", step=first, steps=steps, device=str(device), precision=precision)
+    run.event("started", step=first, steps=steps, device=crew.title, precision=precision)
     if first == 0:  # what would fail at the first validation fails now
         module.eval()
-        trial: Callable[[], dict[str, float]] = getattr(task, "trial", task.validate)
-        run.event("tried", step=0, **trial())
-        if preview is not None and settings.previews:
+        run.event("tried", step=0, **crew.measured("trial"))
+        if preview is not None and settings.previews and crew.pictures:
             preview(run, 0)
+    module.train()
+    crew.rehearse(
+        batches, lambda: _attempts(crew, settings, first, device, precision, optimiser, scaler, alone=True)
+    )
     began = saved = time.monotonic()
 
     def checkpoint(done: int) -> None:
-        state = module.state_dict()
+        sums.update(crew.means(sums))
+        state = crew.whole(module.state_dict())
+        moments = crew.whole(optimiser_tensors(optimiser))
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise fail(done, "weights are")
-        guards.require_room(run.path, module, checkpoints=1)
-        tensors = {f"module.{k}": v for k, v in state.items()} | optimiser_tensors(optimiser)
+        if crew.leads:
+            guards.require_room(run.path, module, checkpoints=1)
+        tensors = {f"module.{k}": v for k, v in state.items()} | moments
         tensors |= {f"sums.{name}": value for name, value in sums.items()}
         run.save_checkpoint(
             "last",
@@ -193,13 +224,17 @@ def run_training(
             "loss": shown,
             "images_per_s": rate,
             "eta_s": eta,
-            "device": str(device),
+            "device": crew.title,
             "precision": precision,
             "best": best,
         }
 
     for step in range(first, steps):
-        if run.stop_asked() or (stop is not None and stop()):
+        asked, due = crew.agreed(
+            run.stop_asked() or (stop is not None and stop()),
+            time.monotonic() - saved > settings.checkpoint_seconds,
+        )
+        if asked:
             checkpoint(step)
             run.status(**facts(step, "stopped"))
             run.event("stopped", step=step)
@@ -208,7 +243,7 @@ def run_training(
         for group in optimiser.param_groups:
             group["lr"] = rate * group["scale"]
         module.train()
-        losses = batches.step(*_attempts(task, settings, step, device, precision, optimiser, scaler))
+        losses = batches.step(*_attempts(crew, settings, step, device, precision, optimiser, scaler))
         scaler.unscale_(optimiser)
         torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip_gradient)
         scaler.step(optimiser)
@@ -220,10 +255,10 @@ def run_training(
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         summed, done = summed + 1, step + 1
         if done % settings.log_every == 0 or done == steps:
-            means = {name: float(value) / summed for name, value in sums.items()}
+            means = {name: float(value) / summed for name, value in crew.means(sums).items()}
             sums, summed, loss = {}, 0, means["loss"]
             if not math.isfinite(loss):
-                raise fail(min(int(first_bad), done), "loss is")
+                raise fail(min(int(crew.lowest(first_bad)), done), "loss is")
             run.metrics({"step": done, "epoch": done // per_epoch, **means, "lr": rate})
             run.status(**facts(done, "running"))
             if progress is not None:
@@ -235,17 +270,20 @@ def run_training(
                 )
         if done % settings.validate_every == 0 or done == steps:
             module.eval()
-            found = task.validate()
+            found = crew.measured("validate")
             run.event("validated", step=done, **found)
-            if preview is not None and settings.previews:
+            if preview is not None and settings.previews and crew.pictures:
                 preview(run, done)
             if not best or found["score"] >= best["score"]:
                 best = {**found, "step": float(done)}
-                weights = {f"module.{k}": v for k, v in module.state_dict().items()}
+                weights = {f"module.{k}": v for k, v in crew.whole(module.state_dict()).items()}
                 run.save_checkpoint("best", weights, {"step": done, "metrics": found})
-        if time.monotonic() - saved > settings.checkpoint_seconds or done == steps:
+        if due or done == steps:
             checkpoint(done)
             saved = time.monotonic()
+    crew.unite(module)
+    if not crew.leads:
+        return best
     kept = run.load_checkpoint("best")
     if kept is not None:
         module.load_state_dict(module_state(kept[0]))
@@ -256,17 +294,47 @@ def run_training(
     return best
 
 
-def _attempts(
+def _crew(
     task: Task,
+    settings: RunSettings,
+    device: torch.device,
+    held: tuple[dict[str, Tensor], dict[str, Any]] | None,
+    team: Team | None,
+) -> Crew:
+    """Who computes; several processes must go on from the same step."""
+    if team is None:
+        return Crew(task, device)
+    from napari_dama.training.devices import Devices
+
+    step = int(held[1]["step"]) if held else 0
+    if team.told(step) != step:
+        raise JobError(
+            f"process {team.place.rank} goes on from step {step} and the first one from another: the job's folder must lie "
+            "on storage that all machines share"
+        )
+    least: int = getattr(task, "least", 1)
+    batch = min(settings.batch_size, task.samples)
+    if batch // team.world < least:
+        raise SettingsError(
+            f"a batch of {batch} leaves {batch // team.world} for some of {team.world} processes; at least {least} is needed"
+        )
+    return Devices(task, team, settings.strategy)
+
+
+def _attempts(
+    crew: Crew,
     settings: RunSettings,
     step: int,
     device: torch.device,
     precision: str,
     optimiser: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-) -> tuple[Callable[[], None], Callable[[Part], Losses], Callable[[Tensor], None]]:
+    *,
+    alone: bool = False,
+) -> Attempt:
     """What an `Accumulator` does at a step, as often as memory makes it try: get ready, a part's losses, their gradients."""
-    generator = torch.Generator(device=device)
+    generator = crew.generator()
+    passes = ExitStack()
 
     def prepare() -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -275,11 +343,13 @@ def _attempts(
         torch.manual_seed(seed % 2**31)  # drop path has no generator of its own
 
     def loss(part: Part) -> Losses:
+        passes.enter_context(crew.exchange((0, 2) if alone else part))
         with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
-            return task.loss(step, generator) if part == WHOLE else task.loss(step, generator, part)
+            return crew.loss(step, generator, part, alone=alone)
 
     def backward(value: Tensor) -> None:
-        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        with passes.pop_all():
+            scaler.scale(value).backward()  # type: ignore[no-untyped-call]
 
     return prepare, loss, backward
 

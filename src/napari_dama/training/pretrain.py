@@ -18,21 +18,25 @@ from napari_dama.models.model import Model
 from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
+from napari_dama.nets.share import rows_here
 from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
-from napari_dama.training.folder import RunFolder, opened
+from napari_dama.training.followed import begun
 from napari_dama.training.guards import Finding, memory_findings, report, store_findings
 from napari_dama.training.loop import ProgressFn, StopFn, prepare_device, run_training
 from napari_dama.training.methods import method_module
 from napari_dama.training.parent import measure_parent, tell_of_parent
+from napari_dama.training.place import find_place
 from napari_dama.training.preview import CELLS, masked_views, strip
 from napari_dama.training.preview_files import save_preview
+from napari_dama.training.settings import WHERE
 from napari_dama.training.sources import ensure_store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_dama.nets.method import Losses, Method
+    from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import PretrainSettings
 
 VARIATION = Variation(zoom=(0.8, 1.35), shift=0.1, gain=0.1, gamma=0.1, noise=0.0, drop_marker=0.1)
@@ -74,9 +78,11 @@ class PretrainTask:
 
     def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
         """Losses of one step's batch, or of a part of it."""
-        losses = self._losses(part_of(self._rows(step), part), VARIATION, generator)
+        rows = part_of(self._rows(step), part)
+        here = rows_here(len(rows), generator)
+        losses = self._losses(rows[here], VARIATION, generator)
         if part == WHOLE:
-            self.batches.expect(self._rows(step + 1))  # the device is still at work on this one
+            self.batches.expect(self._rows(step + 1)[here])  # the device is still at work on this one
         return losses
 
     def _rows(self, step: int) -> NDArray[np.int64]:
@@ -202,7 +208,7 @@ def training_facts(settings: Any, store: CropStore) -> dict[str, Any]:
     """What a card says of the data and the settings of a run."""
     return {
         "napari_dama": __version__,
-        "settings": settings.model_dump(mode="json", exclude={"out", "device", "threads", "sources"}),
+        "settings": settings.model_dump(mode="json", exclude={"out", "sources", *WHERE}),
         "crops": len(store),
         "slides": [slide.name for slide in store.slides][:200],
     }
@@ -285,11 +291,15 @@ def pretrain(
         If a stop was asked for.
     """
     settings = settings.with_own_store()
-    device = prepare_device(settings)
+    place = find_place(settings)
+    device = prepare_device(settings, place)
     if settings.sources is None:
         CropStore.open(settings.crops)  # a wrong path shows before a folder is made
-    with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
-        ensure_store(settings.sources, settings.crops, run, stop)
+    with begun(folder, settings, place, device, resume=resume, overwrite=overwrite) as (run, team):
+        if team is None or team.leads:
+            ensure_store(settings.sources, settings.crops, run, stop)
+        if team is not None:
+            team.meet()
         store = CropStore.open(settings.crops)
         task = PretrainTask(settings, store, device)
         run.event(
@@ -299,6 +309,7 @@ def pretrain(
             training=len(task.split.train),
             validation=len(task.split.validation),
         )
-        report(run, [*task.findings(), *memory_findings(task.module, device)])
-        measure_parent(task, run, device)
-        return run_training(task, settings, run, device=device, progress=progress, stop=stop)
+        if team is None or team.leads:
+            report(run, [*task.findings(), *memory_findings(task.module, device)])
+            measure_parent(task, run, device)
+        return run_training(task, settings, run, device=device, progress=progress, stop=stop, team=team)

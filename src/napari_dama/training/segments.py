@@ -20,6 +20,7 @@ from napari_dama.evaluate.match import iou_table
 from napari_dama.evaluate.overlay import stretched
 from napari_dama.models.detect import Detections, detect
 from napari_dama.models.shelf import load_model
+from napari_dama.nets.share import rand, rows_here
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.panel import Panel, match
 from napari_dama.slides.slide import open_slide
@@ -29,6 +30,7 @@ from napari_dama.training.guards import Finding, same_fields
 from napari_dama.training.heads import head_training
 from napari_dama.training.preview import outlines_picture
 from napari_dama.training.preview_files import save_preview
+from napari_dama.training.settings import WHERE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +134,7 @@ def vary_sharpness(x: Tensor, generator: torch.Generator) -> Tensor:
     """Blur half of the tiles (N, C, H, W) by up to 1.5 px: optics and scanners differ."""
     sigma = float(torch.rand(1, generator=generator, device=x.device)) * 1.5 + 0.1
     blurred = gaussian_blur(x, sigma)
-    chosen = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
+    chosen = rand((len(x), 1, 1, 1), generator=generator, device=x.device) < 0.5
     return torch.where(chosen, blurred, x)
 
 
@@ -182,7 +184,7 @@ class SegmentTask:
         encoder = getattr(part, "encoder", None)
         if settings.freeze_encoder and encoder is not None:
             encoder.requires_grad_(False)
-        facts = settings.model_dump(mode="json", exclude={"out", "device", "threads"})
+        facts = settings.model_dump(mode="json", exclude={"out", *WHERE})
         card.training = {
             **card.training,
             "segments": {
@@ -208,31 +210,36 @@ class SegmentTask:
     def loss(self, step: int, generator: torch.Generator, part: Part = WHOLE) -> Losses:
         """Loss of one step's tiles, or of a part of them."""
         rng = np.random.default_rng((self.settings.seed, step))
-        drawn = [
-            self._tile(rng) for _ in range(self.settings.batch_size)
-        ]  # all: each follows from those before
-        drawn = drawn[part_slice(len(drawn), part)]
+        # all: each follows from those before
+        places = [self._place(rng) for _ in range(self.settings.batch_size)]
+        places = places[part_slice(len(places), part)]
+        drawn = [self._tile(place) for place in places[rows_here(len(places), generator)]]
         x = torch.stack([tile[0] for tile in drawn]).to(self.device)
         present = torch.stack([tile[1] for tile in drawn]).to(self.device)
         truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, K, H, W)
         x = vary_intensity(vary_sharpness(x, generator), VARIATION, generator)
         present = drop_markers(present, self.nuclear, VARIATION, generator)
-        return self.head.loss(x * present[..., None, None], truth)
+        return self.head.loss(x * present[..., None, None], truth, generator)
 
-    def _tile(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels (C, T, T), present (C,), and the head's truth (K, T, T) of a random, zoomed, turned tile."""
-        size = self.settings.tile_px
-        field = self.training[rng.choice(len(self.training), p=self.chance)]
+    def _place(self, rng: np.random.Generator) -> tuple[int, int, int, int, int, bool]:
+        """A random field and its window of a random size: number, y, x and side; quarter turns, and whether mirrored."""
+        number = int(rng.choice(len(self.training), p=self.chance))
+        field = self.training[number]
         zoom = np.exp(rng.uniform(*np.log(ZOOM)))
-        side = min(round(size / zoom), *field.labels.shape)
+        side = min(round(self.settings.tile_px / zoom), *field.labels.shape)
         y = rng.integers(0, field.labels.shape[0] - side + 1)
         x = rng.integers(0, field.labels.shape[1] - side + 1)
+        return number, int(y), int(x), side, int(rng.integers(4)), bool(rng.integers(2))
+
+    def _tile(self, place: tuple[int, int, int, int, int, bool]) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels (C, T, T), present (C,), and the head's truth (K, T, T) of what `_place` drew."""
+        number, y, x, side, turns, mirror = place
+        size, field = self.settings.tile_px, self.training[number]
         window = (slice(y, y + side), slice(x, x + side))
         pixels = torch.from_numpy(field.pixels[:, *window].astype(np.float32))
         if side != size:
             pixels = F.interpolate(pixels[None], size=(size, size), mode="bilinear", antialias=side > size)[0]
         answer = self.head.truth(field.labels[window], field.distance[window], size)
-        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         pixels, answer = (torch.rot90(t, turns, (1, 2)) for t in (pixels, answer))
         if mirror:
             pixels, answer = pixels.flip(2), answer.flip(2)

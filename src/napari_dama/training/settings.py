@@ -16,6 +16,8 @@ from napari_dama.nets.counts import overlap_count, visible_count
 from napari_dama.training.sources import STORE, Sources
 
 S = TypeVar("S", bound="RunSettings")
+WHERE: Final = ("device", "devices", "nodes", "strategy", "threads")
+"""Settings that say where a run computes, not what."""
 
 
 class RunSettings(BaseModel):
@@ -25,6 +27,9 @@ class RunSettings(BaseModel):
     capped by ``max_steps`` whatever ``epochs`` says. Of a crop store, the groups (fields of view) in ``test_groups`` are
     never seen, neither by the weights nor by the choice among checkpoints; ``validation_groups`` are held out to choose by,
     in place of a draw of ``validation_share``. With ``sources`` the run cuts its crops itself before the first step.
+
+    ``batch_size`` is that of a step, however many ``devices`` (of each of ``nodes`` machines) share it. ``strategy`` says
+    what each of them holds: all weights (``ddp``, which ``auto`` is), or a shard of them (``fsdp``).
     """
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
@@ -43,6 +48,9 @@ class RunSettings(BaseModel):
     clip_gradient: float = Field(3.0, gt=0)
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "auto"
+    devices: int = Field(1, ge=1, le=1024)  # of each machine, a process each
+    nodes: int = Field(1, ge=1, le=1024)  # machines
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpoint_seconds: float = Field(120.0, gt=0)
     log_every: int = Field(10, ge=1)

@@ -17,6 +17,7 @@ from napari_dama.errors import SettingsError, StoreError
 from napari_dama.models.shelf import load_card, load_model
 from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Losses
+from napari_dama.nets.share import rows_here
 from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.classes import choose_classes, class_colours, class_notes, draw_weights, keep_lone
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of, with_label_share
@@ -130,6 +131,9 @@ class TypeTask:
             weights=self.weights,
         )
         rows = part_of(rows, part)
+        mixed = bool(settings.erasing or settings.mixup or settings.cutmix)
+        if not mixed:
+            rows = rows[rows_here(len(rows), generator)]
         truth = torch.from_numpy(self.targets[rows]).to(self.device)
         smoothing = settings.label_smoothing
         if self.cached:
@@ -151,6 +155,9 @@ class TypeTask:
                 smoothing=smoothing,
             )
             smoothing = 0.0  # it is in the mixed targets
+        if mixed:  # what is mixed needs the whole batch: where processes share one, each prepares all of it
+            here = rows_here(len(rows), generator)
+            x, truth = x[here], truth[here]
         return Losses(F.cross_entropy(self.module(x).float(), truth, label_smoothing=smoothing), {})
 
     def validate(self) -> dict[str, float]:
