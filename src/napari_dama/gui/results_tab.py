@@ -354,7 +354,10 @@ class ResultsTab(Tab):
 
     def _on_table(self) -> None:
         if self.layer is not None:
-            self.features_link.open(self.layer)
+            try:
+                self.features_link.open(self.layer)
+            except DamaError as error:
+                self.failed.emit(error)
 
     def _on_outlines(self, wanted: bool) -> None:
         if self.layer is not None:
