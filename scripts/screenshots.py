@@ -133,6 +133,24 @@ class Window:
         self.viewer.window.remove_dock_widget(gallery)
         settle()
 
+    def plots(self, images: Path) -> None:
+        """Save a picture of each page of the plots, and of the slide coloured by a marker."""
+        self.dock.state.results.colour_by = "mean_NeuN"
+        self.save(images / "results_colour.png")
+        self.dock.state.results.colour_by = "type"
+        self.dock.results.plots_button.click()
+        panel = self.dock.results.plots
+        assert panel is not None
+        for page in panel.pages[:4]:
+            panel.tabs.setCurrentIndex(panel.pages.index(page))
+            settle()
+            wait_for(lambda page=page: page.work is None)
+            settle()
+            file = images / f"plots_{page.title.lower()}.png"
+            panel.grab().save(str(file))
+            print(f"{file}  {file.stat().st_size // 1024} kB", flush=True)
+        self.viewer.window.remove_dock_widget(panel)
+
     def explain(self) -> None:
         """Explain the clicked cell."""
         self.dock.explain.explain_cell()
@@ -266,6 +284,7 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     window.show("results")
     window.click_cell((500, 500))
     window.save(images / "dock_results.png")
+    window.plots(images)
     window.export(images)
     window.annotate(images)
     window.show("explain")

@@ -40,6 +40,7 @@ COMMANDS = (
     *(
         "evaluate segments",
         "evaluate types",
+        "evaluate neighbourhoods",
         "evaluate pictures",
         "evaluate compare",
         *(f"jobs {name}" for name in ("list", "show", "watch", "stop", "resume", "queue")),
@@ -194,6 +195,15 @@ def test_results_are_scored_exported_and_explained(
     assert "segments" not in run("export", out, "--to", "nonsense", tmp_path / "x", code=2).stdout
     scores = json.loads(run("evaluate", "types", "--truth", table, "--pred", out, "--json").stdout)
     assert scores["accuracy"] == 1
+    near, pairs = tmp_path / "near.csv", tmp_path / "pairs.csv"
+    words = ("evaluate", "neighbourhoods", out, "--radius-um", 20, "--permutations", 20)
+    found = json.loads(run(*words, "--per-cell", near, "--table", pairs, "--json").stdout)
+    around = pd.read_csv(near)
+    assert sum(map(sum, found["links"])) == around.drop(columns="label").to_numpy().sum()
+    assert len(pd.read_csv(pairs)) == len(found["types"]) ** 2
+    assert "near.csv exists" in sentence(run(*words, "--per-cell", near, code=1))
+    assert "z-score against 20 random deals" in run(*words).stdout
+    assert "not both" in sentence(run(*words, "--nearest", 3, code=2))
 
 
 def test_reconstruct_at_a_place_and_at_a_cell(

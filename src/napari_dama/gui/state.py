@@ -14,7 +14,6 @@ from pydantic import ConfigDict, Field
 from napari_dama.jobs.cluster import ClusterSettings  # noqa: TC001 - pydantic reads annotations
 
 RegionKind = Literal["whole", "view", "shape"]
-ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
 AnalyseRun = Literal["window", "now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
@@ -77,16 +76,26 @@ class ResultsState(_State):
     path : str
         The open result folder, empty when none is.
     colour_by : str
-        By type, or a random colour per cell.
+        ``type``, ``instance`` (a random colour per cell), ``doubt``, or a column of the table.
+    colormap : str
+        napari's name of the colours of numbers.
+    low, high : float
+        Percentiles of the column that get the first and the last colour.
     hidden : frozenset of str
         Types that are not shown.
+    hidden_values : frozenset of str
+        Values of the column in ``colour_by`` that are not shown, where it holds text.
     selected : int
         Label of the cell clicked last, 0 for none.
     """
 
     path: str = ""
-    colour_by: ColourBy = "type"
+    colour_by: str = "type"
+    colormap: str = "viridis"
+    low: float = Field(default=2.0, ge=0.0, le=100.0)
+    high: float = Field(default=98.0, ge=0.0, le=100.0)
     hidden: frozenset[str] = frozenset()
+    hidden_values: frozenset[str] = frozenset()
     selected: int = 0
 
 

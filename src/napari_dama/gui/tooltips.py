@@ -10,7 +10,10 @@ MODEL = "The model that finds cells and tells their types. Hover an entry for wh
 
 SHOW_MARKER = "Show or hide this marker."
 COLOUR = "Choose this marker's colour."
-CONTRAST = "Darkest and brightest value shown. This changes the picture only: the analysis scales each marker by itself."
+CONTRAST = (
+    "Darkest and brightest value shown. This changes the picture only: the analysis scales each marker "
+    "by itself."
+)
 FEEDS = (
     "The model's channel that this marker feeds. 'not used' keeps it out of the model; it is still measured."
 )
@@ -45,10 +48,29 @@ JOB_CANCEL = "Take it out of the line. Its folder stays, and Resume puts it back
 JOB_EARLIER = "Let it change places with the job before it in the line."
 JOB_LATER = "Let it change places with the job behind it in the line."
 OPEN_RESULT = "Open the folder that an earlier analysis wrote."
-COLOUR_BY_TYPE = "Give every cell the colour of its type."
-COLOUR_BY_INSTANCE = "Give every cell a colour of its own, to see where one ends and the next begins."
+COLOUR_BY_TYPE = (
+    "What the colours stand for: the type, how sure the model is, or any column of the table. 'cell, at random' shows where "
+    "one cell ends and the next begins."
+)
+COLORMAP = "Colours from low to high. In each of these, equal steps of the value look equal."
+COLOUR_RANGE = (
+    "The share of the cells (percentiles) that the colours span. Cells beyond have the first or the last "
+    "colour."
+)
+COLOUR_RANGE_RESET = "Back to the usual range, from the 2nd to the 98th percentile."
 OUTLINES = "Draw outlines only, so that the markers stay visible inside the cells."
-LEGEND = "Click a type to hide or show its cells."
+LEGEND = "Click a type to hide or show its cells. Alt+click or Ctrl+click shows only this one; again, all."
+LEGEND_COLOUR = "Change this type's colour, on the slide and in every plot."
+LEGEND_ALL = "Show the cells of every type again."
+FEATURES_TABLE = (
+    "Open napari's own table of the cells: sort, copy, save as CSV. Rows that you select there are "
+    "marked on the slide."
+)
+PLOTS = (
+    "Map of the cells by likeness, markers per type, distributions, neighbours, and agreement with "
+    "annotations."
+)
+DESELECT = "Take the marks off the slide."
 CELL = "Click a cell in the picture to see what the model makes of it."
 
 EXPLAIN_CELL = "Explain the cell that was clicked last."
@@ -103,7 +125,10 @@ LIKE_CELL = (
 LIKE_CANCEL = "Stop looking at cells. Nothing is kept."
 
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
-TRAIN_DATA = "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open slides."
+TRAIN_DATA = (
+    "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open "
+    "slides."
+)
 TRAIN_INIT = "Start from a model of the shelf, or from nothing."
 TRAIN_EPOCHS = "How often every cell is seen."
 TRAIN_STEPS = "Stop after this many steps, even within an epoch. 0: no limit."
@@ -138,6 +163,59 @@ TRAIN_ANNOTATION = (
     "The job takes what it needs into its folder."
 )
 TRAIN_MORE = "Settings for a run that is started next."
+
+PAGE_MAP = "Every cell a dot, like cells near each other; linked with the slide."
+PAGE_MARKERS = "How bright each marker is in each type."
+PAGE_SPREAD = "How a marker, the area or any other column is spread in each type."
+PAGE_NEARBY = "Which types live beside which, and whether that is more than chance."
+PAGE_CHECK = "The model's types beside your corrections, or other annotations: confusion matrix and scores."
+PLOT_CANCEL = "Stop working this out."
+PLOT_PICTURE = (
+    "Save this plot as PNG or SVG, black on white, as large as it is on the screen (PNG: three times as "
+    "fine)."
+)
+PLOT_NUMBERS = "Save the numbers of this plot as a CSV table."
+MAP = (
+    "Every dot is a cell, in its colour on the slide; like cells lie near each other. Draw around cells to select them on "
+    "the slide, with Shift to add to the selection."
+)
+MAP_VECTORS = (
+    "What 'alike' rests on: the features that the network makes of a cell's picture, or the mean of "
+    "every marker."
+)
+MAP_METHOD = (
+    "PCA: at once, distances mean something. UMAP: groups come apart clearly, but sizes and gaps mean little; takes minutes "
+    "for many cells."
+)
+MAP_EMBED = "Let the network look at every cell once; the features are kept in the result's folder."
+MAP_KEEP = (
+    "Add both coordinates to the table of the cells: colour by them, and they go along in features and "
+    "exports."
+)
+HEAT_VALUES = (
+    "z-score: compared with the average of all cells, alike for dim and bright markers. Raw mean: the "
+    "file's units."
+)
+HEAT_ORDER = (
+    "Put like types and like markers beside each other (average linkage), instead of the classes' own order."
+)
+SPREAD_COLUMN = "The column whose values are shown."
+SPREAD_SHAPE = "Violins show the whole shape; boxes are easier to compare."
+NEIGHBOUR_REACH = "Who is a neighbour: everybody within a distance, or a fixed number of nearest cells."
+NEIGHBOUR_RADIUS = "Largest distance between the centres of neighbours."
+NEIGHBOUR_NEAREST = "How many nearest cells count as neighbours."
+NEIGHBOUR_MATRIX = (
+    "Enrichment: are two types beside each other more often than by chance? Per cell: how many "
+    "neighbours of each type."
+)
+NEIGHBOUR_KEEP = (
+    "Add every cell's number of neighbours of each type to the table: colour by it, and it goes along in "
+    "exports."
+)
+AGREEMENT_TRUTH = (
+    "Whose word is compared with the model's: your corrections and confirmations, or a layer with classes."
+)
+AGREEMENT_FILE = "Compare with a table (CSV or Parquet) that has columns y, x (pixels) and type."
 EXPORT = "Hand the cells over: tables, QuPath, squidpy, OME-Zarr, pictures, and a paragraph for your paper."
 EXPORT_VIEW = (
     "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar. "
