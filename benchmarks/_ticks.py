@@ -15,7 +15,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 TICK_MS = 10
 LIMIT_MS = 100.0
@@ -107,11 +106,12 @@ class StepStalls:
 class StallWatch:
     """Watches Qt's thread all the time, and books every gap on the step that is named.
 
-    A side thread looks every 15 ms; where Qt's thread is deaf for longer than half of what is allowed, it notes the
-    line of this project, and the innermost line, that Qt's thread is at.
+    With ``where`` a side thread looks every 15 ms; while Qt's thread is deaf for longer than half of what is allowed, it
+    notes the line of this project, and the innermost line, that Qt's thread is at. It is left out of a session whose
+    numbers count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, where: bool = False) -> None:
         from qtpy.QtCore import Qt, QTimer
 
         self.steps: dict[str, StepStalls] = {}
@@ -124,20 +124,22 @@ class StallWatch:
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._look, daemon=True) if where else None
 
     def start(self) -> None:
         """Begin to watch."""
         gc.callbacks.append(self._on_collection)
         self._last = self._clocks()
         self._timer.start(TICK_MS)
-        self._thread.start()
+        if self._thread is not None:
+            self._thread.start()
 
     def stop(self) -> None:
         """Watch no more."""
         self._timer.stop()
         self._end.set()
-        self._thread.join(2)
+        if self._thread is not None:
+            self._thread.join(2)
         gc.callbacks.remove(self._on_collection)
 
     def begin(self, step: str) -> StepStalls:
@@ -172,21 +174,22 @@ class StallWatch:
     def _look(self) -> None:
         while not self._end.wait(LOOK_MS / 1000):
             if 1000 * (time.perf_counter() - self._last[0]) > LIMIT_MS / 2 and self.step:
-                frame = sys._current_frames().get(self._main)
-                if frame is not None:
-                    self.steps[self.step].seen[place_of(frame)] += 1
+                self.steps[self.step].seen[place_of_thread(self._main)] += 1
 
 
-def place_of(frame: FrameType) -> str:
-    """Name the innermost line of this project and the innermost line of all that a thread is at."""
-    inner, own, step = _line(frame), "", frame
+def place_of_thread(number: int) -> str:
+    """Name the innermost line of this project and the innermost line of all that a thread is at.
+
+    Nothing of the frames may outlive this call: a painter that lives in one would be kept past its window's turn.
+    """
+    step = sys._current_frames().get(number)
+    inner = own = ""
     while step is not None and not own:
-        if f"{os.sep}napari_dama{os.sep}" in step.f_code.co_filename:
-            own = _line(step)
-        step = step.f_back  # type: ignore[assignment]
+        code, line = step.f_code, step.f_lineno
+        named = f"{'/'.join(code.co_filename.split(os.sep)[-2:])}:{line} {code.co_name}"
+        inner = inner or named
+        if f"{os.sep}napari_dama{os.sep}" in code.co_filename:
+            own = named
+        step = step.f_back
+    del step
     return inner if own == inner else f"{own or 'napari'} > {inner}"
-
-
-def _line(frame: FrameType) -> str:
-    parts = frame.f_code.co_filename.split(os.sep)
-    return f"{'/'.join(parts[-2:])}:{frame.f_lineno} {frame.f_code.co_name}"

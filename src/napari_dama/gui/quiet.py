@@ -80,7 +80,9 @@ def _link_torch() -> None:
     if found is None or found.origin is None:
         return
     try:
-        link = ctypes.CDLL(None).dlopen  # a function called by ctypes runs without the lock; CDLL(name) keeps it
+        link = ctypes.CDLL(
+            None
+        ).dlopen  # a function called by ctypes runs without the lock; CDLL(name) keeps it
     except (OSError, AttributeError):
         return
     link.argtypes, link.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
