@@ -165,6 +165,7 @@ def drag(dock: Any, qtbot: Any, begin: tuple[float, float], end: tuple[float, fl
 
     qtbot.mousePress(native, Qt.MouseButton.LeftButton, modifier, at(begin))
     for share in (0.3, 0.7, 1.0):
+        qtbot.wait(30)  # vispy passes over moves that come too quickly
         middle = np.array(begin) + share * (np.array(end) - np.array(begin))
         qtbot.mouseMove(native, at((middle[0], middle[1])))
         point = QPointF(at((middle[0], middle[1])))

@@ -363,7 +363,8 @@ class AnnotateTab(Tab):
             self.saved.setStyleSheet("color: #e5534b;" if saved.why_not else "")
 
     def _sync_keys(self) -> None:
-        wanted = self.annotator.is_open and (self.state.everywhere or self.isVisible())
+        shown = self.state.everywhere or self.isVisible()
+        wanted = self.annotator.is_open and shown and not self.outlines.editing
         (self.keys.hold if wanted else self.keys.release)()
         active = self.viewer.layers.selection.active
         stranger = active is not None and about(active).get("role") not in ROLES

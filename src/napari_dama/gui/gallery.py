@@ -193,6 +193,8 @@ class Gallery(QWidget):
 
     def reload(self) -> None:
         """Order the cells anew and cut their pictures, in a thread."""
+        if self.closed:
+            return
         if self.work is not None:
             self.work.let_go()
             self.work = None

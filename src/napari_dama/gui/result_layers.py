@@ -128,20 +128,31 @@ def colour_result(layer: Any, cells: CellsModel, colours: CellColours, hidden: f
         layer.colormap = label_colormap_of(cells.labels, colours)
 
 
-def live_layer(viewer: napari.Viewer, session: Session, folder: Path) -> Any:
-    """Return a layer that reads the labels of a running analysis; None for a slide too large to show without its levels."""
-    from napari_dama.predict.labels import LabelImage
-    from napari_dama.predict.record import LABELS
+def live_layer(viewer: napari.Viewer, folder: Path) -> Any:
+    """Return a layer that reads the labels of a running analysis; None while there are none, or its slide is not open.
 
-    slide = session.slide
-    if slide is None or slide.shape[1] * slide.shape[2] > LIVE_LIMIT_PX or not (folder / LABELS).exists():
+    Of a large slide the coarser levels are shown, too, which the analysis renews every few seconds.
+    """
+    from napari_dama.errors import OutputError
+    from napari_dama.predict.labels import LabelImage
+    from napari_dama.predict.record import LABELS, read_run
+
+    try:
+        run = read_run(folder)
+        levels = LabelImage.open(folder / LABELS, mode="r").levels
+    except OutputError:
         return None
+    slide = str(run.get("slide", {}).get("path") or "")
+    if slide not in slides_in(viewer.layers):
+        return None
+    large = len(levels) > 1 and levels[0].shape[0] * levels[0].shape[1] > LIVE_LIMIT_PX
     return viewer.add_labels(
-        LabelImage.open(folder / LABELS, mode="r").levels[0],
+        levels if large else levels[0],
         name="Cells so far",
         opacity=0.6,
-        metadata={KEY: {"role": "live", "slide": session.state.slide}},
-        **scale_of(session.pixel.pixel_um),
+        multiscale=large,
+        metadata={KEY: {"role": "live", "slide": slide, "result": str(folder)}},
+        **scale_of(run["settings"]["pixel_um"]),
     )
 
 

@@ -18,7 +18,7 @@ from napari_dama.gui.cell_table import cell_facts, feature_table, group_facts
 from napari_dama.gui.colour_bar import ColourBar
 from napari_dama.gui.export_menu import ExportMenu
 from napari_dama.gui.features_table import FeaturesLink
-from napari_dama.gui.layers import marker_colours
+from napari_dama.gui.layers import about, marker_colours
 from napari_dama.gui.legend import Legend
 from napari_dama.gui.plots import open_plots
 from napari_dama.gui.recolour import Later, recolour_types, sync_features
@@ -185,8 +185,10 @@ class ResultsTab(Tab):
         if now - self._refreshed < REFRESH_S:
             return
         self._refreshed = now
+        if self.live is not None and about(self.live).get("result") != folder:
+            self._drop_live()
         if self.live is None or self.live not in self.viewer.layers:
-            self.live = live_layer(self.viewer, self.session, Path(folder))
+            self.live = live_layer(self.viewer, Path(folder))
         if self.live is not None:
             self.live.refresh()
 

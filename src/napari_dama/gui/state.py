@@ -15,8 +15,11 @@ from napari_dama.jobs.cluster import ClusterSettings  # noqa: TC001 - pydantic r
 
 RegionKind = Literal["whole", "view", "shape"]
 ExplainMask = Literal["random", "adaptive"]
+AnalyseRun = Literal["window", "now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
-ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
+ExplainShow = Literal["seen", "filled", "difference", "error", "overlap", "slide"]
+ExplainQuestion = Literal["fill", "type", "missing", "like"]
+ExplainMap = Literal["spots", "pooled", "class", "rollout"]
 
 
 class _State(EventedModel):
@@ -53,12 +56,16 @@ class AnalyseState(_State):
         Tell cell types when the slide's markers allow it.
     out : str
         Result folder; empty for the default beside the slide.
+    run : str
+        In this window (``window``), or in a process of its own that outlives it: ``now``, or when its device is free
+        (``queue``).
     """
 
     device: str = "auto"
     region: RegionKind = "whole"
     types: bool = True
     out: str = ""
+    run: AnalyseRun = "window"
 
 
 class ResultsState(_State):
@@ -105,6 +112,16 @@ class ExplainState(_State):
         Number of the random mask.
     mask, show : str
         Which of the explanation's layers are visible.
+    question : str
+        What is asked: what the model fills in, what the type rests on, what if a marker were missing, which cells are alike.
+    follow : bool
+        Ask anew wherever the cursor is.
+    marker : str
+        Marker in the small pictures, empty for all of them.
+    map : str
+        What the map of a cell shows: spots darkened one by one, or one of three kinds of attention.
+    missing : str
+        Marker that is taken away and predicted; empty until one is chosen.
     """
 
     at: tuple[float, float] | None = None
@@ -113,6 +130,11 @@ class ExplainState(_State):
     seed: int = Field(default=0, ge=0)
     mask: ExplainMask = "random"
     show: ExplainShow = "filled"
+    question: ExplainQuestion = "fill"
+    follow: bool = False
+    marker: str = ""
+    map: ExplainMap = "spots"
+    missing: str = ""
 
 
 class AnnotateState(_State):
@@ -145,7 +167,9 @@ class TrainState(_State):
     data : str
         Crop store, slides or folders of slides, several with ``;`` between them; empty: the open slides.
     annotation : str
-        Name of the layer whose classes are learned (types), empty to learn from ``data``.
+        Name of the layer whose classes (types) or outlines (segments) are learned, empty to learn from ``data``.
+    area : str
+        Name of the Shapes layer around what was outlined completely (segments); empty for the box around all outlines.
     run : str
         Where and when: a key of `napari_dama.gui.run_choice.RUNS`.
     cluster : ClusterSettings or None
@@ -160,6 +184,7 @@ class TrainState(_State):
     seed: int = Field(default=0, ge=0)
     data: str = ""
     annotation: str = ""
+    area: str = ""
     run: Literal["now", "queue", "cluster"] = "now"
     cluster: ClusterSettings | None = None
 

@@ -35,6 +35,18 @@ BROWSE = "Choose another folder."
 RUN = "Find every cell, measure it, and tell its type."
 CANCEL = "Stop after the piece that is being worked on. What is finished is kept."
 
+ANALYSE_RUN = (
+    "In this window, or in the background: in a process of its own that goes on when napari is closed and is found again "
+    "in the list of jobs (Train tab)."
+)
+RUN_WINDOW = "It ends with napari. Good for small regions."
+ANALYSE_NOW = "At once, in a process of its own that goes on when napari is closed."
+RUN_QUEUE = "In a process of its own that waits until no other job uses the device, and goes on when napari is closed."
+RUN_SHOW = "Look at it in the list of jobs, where it can be stopped and resumed."
+JOB_OPEN = "Show the cells on their slide: those found so far, growing, or the whole result."
+JOB_CANCEL = "Take it out of the line. Its folder stays, and Resume puts it back to work."
+JOB_EARLIER = "Let it change places with the job before it in the line."
+JOB_LATER = "Let it change places with the job behind it in the line."
 OPEN_RESULT = "Open the folder that an earlier analysis wrote."
 COLOUR_BY_TYPE = (
     "What the colours stand for: the type, how sure the model is, or any column of the table. 'cell, at random' shows where "
@@ -65,9 +77,52 @@ EXPLAIN_CELL = "Explain the cell that was clicked last."
 EXPLAIN_CENTRE = "Explain the spot in the middle of the view."
 MASK_RATIO = "Share of the crop that is hidden from the model. DAMA was trained with 80 %."
 OVERLAP_RATIO = "Of the pieces that the model sees, the share that both masks have in common."
-ANOTHER_MASK = "Hide other pieces of the same crop."
+ANOTHER_MASK = (
+    "Hide other pieces of the same crop. Each mask has a number: the same number hides the same pieces."
+)
 EXPLAIN_SHOW = "Which of the explanation's layers are visible."
 EXPLAIN_CLEAR = "Remove the explanation's layers."
+
+EXPLAIN_QUESTION = "What to ask the model about the place or the cell."
+EXPLAIN_FOLLOW = "Ask again wherever the cursor is over the slide. A click keeps the place and puts its layers on the slide."
+EXPLAIN_MARKER = "Show all markers in their colours, or one in grey. The difference is that of this marker."
+EXPLAIN_SAVE = (
+    "Save this explanation: a figure (.png), or all images, masks and errors as an OME-TIFF (.tif)."
+)
+PICTURES = {
+    "slide": "The square of the slide itself. Click to see the slide without anything on top.",
+    "seen": "What the model was shown: grey pieces were hidden from it.",
+    "filled": "Hidden pieces as the model filled them in, visible ones as they are.",
+    "difference": "Filled in minus true: red where it was made too bright, blue where too dark, black where right or seen.",
+    "error": "How wrong each hidden piece is, from black (right) to pale yellow (most wrong). Seen pieces are black.",
+    "overlap": "Pieces that both masks show, in yellow.",
+}
+TYPE_BARS = "How sure the model is of each type of the cell in the middle."
+MARKER_BARS = (
+    "How many points of certainty the type loses when a marker is made dark, everything else being left. Two markers that "
+    "say the same cover for each other. This tests the model, not the biology."
+)
+EXPLAIN_MAP = (
+    "Spots that matter: each spot is darkened, and red ones cost the type certainty (blue ones were against it). "
+    "Attention shows where the network gathers information from; that is no proof of what its answer rests on. The type is "
+    "read from the pieces, weighted towards the middle, and not from the class token."
+)
+MISSING_MARKER = "The marker that is taken away from the model and predicted from the others."
+MISSING_HERE = "Predict this marker in the square around the place."
+MISSING_VIEW = "Predict this marker over all that the window shows now. Zoom in first: large parts take long."
+MISSING_HONEST = (
+    "Measured on pieces of 4 µm: how much of the marker's variation a line fitted on one half of them explains in the other "
+    "half. 0 % is no better than the marker's mean. The networks were trained to fill in hidden pieces, not hidden markers."
+)
+MISSING_CLEAR = "Remove the predicted markers from the slide."
+LIKE_COMPUTE = (
+    "Let the network look at every cell of this result once. What it makes of them is kept in its folder."
+)
+LIKE_FIND = "Find the cells whose features are nearest to those of the clicked cell, anywhere on the slide."
+LIKE_CELL = (
+    "Click to go to this cell. The number is the distance in the network's features: 0 the same, 1 unrelated."
+)
+LIKE_CANCEL = "Stop looking at cells. Nothing is kept."
 
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
 TRAIN_DATA = (
@@ -95,15 +150,17 @@ PREVIEW_LARGER = "Open the picture in your system's image viewer."
 JOBS_LIST = (
     "Every job of this machine, whether it was started here or on the command line. Those at work come first."
 )
-JOB_STOP = "Finish the step, save a checkpoint and stop. The job can be resumed later."
-JOB_RESUME = "Go on from the last checkpoint, in a process of its own."
-JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. Asks first."
+JOB_STOP = "Finish the step (or the tile), save it and stop. The job can be resumed later."
+JOB_RESUME = "Go on from the last checkpoint (or the last finished tile), in a process of its own."
+JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. The result of an analysis stays. Asks first."
 JOB_FOLDER = "Show the job's folder in the file manager."
 JOB_ADD = "Add a job that is not in the list, by its folder."
 LOG_AXIS = "Draw the loss on a logarithmic axis: late, small progress becomes visible."
+TRAIN_AREA = "The Shapes layer around what you outlined completely: rectangles, ellipses or polygons."
 TRAIN_ANNOTATION = (
-    "Learn cell types from a layer: Labels, Points or Shapes whose features have a column named class or type. "
-    "The job cuts the crops itself."
+    "Learn from a layer. Cell types: Labels, Points or Shapes whose features have a column named class or type. "
+    "Outlines: a Labels layer with the cells that you drew or corrected. "
+    "The job takes what it needs into its folder."
 )
 TRAIN_MORE = "Settings for a run that is started next."
 
@@ -240,3 +297,44 @@ OUTLINES_LINE = "Draw a line across a cell to cut it in two. Both halves keep th
 OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at its waist."
 OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
 OUTLINES_DISCARD = "Leave the result as it was."
+
+MARKER_NAME = "Click: take it in hand (histogram, keys). Click twice: show it alone."
+NO_LAYER = "This marker's layer was removed from the window. It is analysed and measured all the same."
+HISTOGRAM = (
+    "How often each brightness occurs, on a logarithmic scale, counted on a part of the slide. Drag the edges of the band: "
+    "contrast of the picture. Dashed lines and curve: how the model scales the marker, whatever the picture shows."
+)
+PREVIOUS_MARKER = "Show the previous marker alone (key: comma, in the picture)."
+NEXT_MARKER = "Show the next marker alone (key: full stop, in the picture)."
+SOLO = "Show this marker alone; again: back to what was shown (key: H, in the picture)."
+PRESETS = "Save colours and contrast, and apply them to this slide, to all, or to every slide that you open."
+PRESET_VALUE = (
+    "The same brightness looks the same on every slide. Right for slides of one microscope and exposure."
+)
+PRESET_PERCENTILE = (
+    "Every slide is stretched to its own pixels. Right for slides of other exposure, dye or bit depth."
+)
+PRESET_DEFAULT = "Applied by itself to slides with at least half of these markers."
+PRESET_REPLACE = "There is a preset of that name: replace it."
+RENAME = "Paste or read a list of marker names, and see how they meet the model's, before anything changes."
+RENAME_UNDO = "Go back to the names before."
+RENAME_LIST = "One name per line, or with commas or tabs between them, in the order of the channels."
+RENAME_FILE = (
+    "A text, CSV or TSV file: one name per line, or columns such as channel and marker (MCMICRO, CODEX)."
+)
+RENAME_OWN = "The names that the slide's own file gives."
+RENAME_DO = (
+    "Use the new names. They are kept in a small file beside the slide, which is itself left as it is."
+)
+MAPPING = "How the slide's markers meet the model's, why, and what follows; and whether they look as the model expects."
+MAP_SLIDE_MARKER = "The slide's marker that serves this marker of the model."
+MARKER_CHECK = (
+    "Compares stained area, place (in nuclei or not) and grain of each marker with the slides that the model learned from. "
+    "It finds many swapped channels and failed stains, not all of them: look at the picture, too."
+)
+SPLIT = "Make one layer per marker, each with its own colour and contrast, so that several are seen at once."
+SAVE_TIFF = "Write this slide as OME-TIFF with its marker names and pixel size, and go on with that file."
+USE_LAYERS = "Take image layers that were opened by another reader, or added by hand, as a slide."
+ADOPT_LAYERS = "A layer with an axis of channels, or several layers of one size with a marker each."
+ADOPT_AXIS = "The axis along which the markers lie. Of other axes the plane that is in view is taken."
+ADOPT_USE = "Nothing is copied: the slide reads from the layers."
