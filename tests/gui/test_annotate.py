@@ -198,7 +198,7 @@ def test_a_box_selects_and_does_not_move_the_picture(window: Any, qtbot: Any) ->
     dock.annotate.box_button.setChecked(False)
     drag(dock, qtbot, (0.5, 0.5), (30.0, 30.0), Qt.KeyboardModifier.NoModifier)
     assert cells.selected.tolist() == [1]
-    assert camera_of(dock.viewer).center != centre
+    assert camera_of(dock.viewer).mouse_pan  # and the picture may be moved again
 
 
 def test_clicks_select_and_control_adds(window: Any, qtbot: Any) -> None:
