@@ -136,7 +136,8 @@ def test_keys_are_napari_s_again_in_other_tabs(window: Any, qtbot: Any) -> None:
     assert dock.session.cells.type_of(3) == "microglia"
     dock.annotate.everywhere.setChecked(False)
     assert not dock.annotate.keys.held
-    assert not dock.viewer.keymap and not dock.results.layer.keymap
+    for keymap in (dock.viewer.keymap, dock.results.layer.keymap):  # markers have keys of their own there
+        assert not {str(key) for key in keymap} & {"0", "1", "9", "N", "Enter", "Ctrl+Z"}
 
 
 def test_a_layer_of_the_user_keeps_its_keys_and_that_is_said(window: Any, qtbot: Any) -> None:
