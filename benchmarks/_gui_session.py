@@ -44,9 +44,11 @@ class Person:
         )
         self.number = count()
         self.random = np.random.default_rng(0)
-        watch.begin("(a new window and the dock)")
+        watch.begin("a new window (napari)")
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(1500, 950)
+        spin(1)
+        watch.begin("open the dock")
         _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-dama", "DAMA")
         spin(1)
         self.result: Any = None
