@@ -19,6 +19,7 @@ from napari_dama.jobs.tickets import reserved
 from napari_dama.predict.device import DEVICES
 from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
+from napari_dama.training.improve_settings import ImproveSettings
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.place import find_place
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
@@ -30,6 +31,7 @@ S = TypeVar("S", bound=RunSettings)
 ENDING_S = 10.0
 """A process that has said its last word, or was killed, may hold the folder for another moment."""
 KINDS: dict[str, type[RunSettings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
+KINDS["improve"] = ImproveSettings
 
 
 def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = False) -> JobView:
