@@ -29,7 +29,7 @@ from tests.corrected_slide import SHIFTS, Corrected, correct, make_slide  # noqa
 WAYS: dict[str, dict[str, float]] = {
     "parent": {},
     **{f"hold {hold:g}": {"hold": hold} for hold in (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)},
-    **{f"hold 0.3, rehearse {w:g}": {"hold": 0.3, "rehearse": w} for w in (0.3, 1.0)},
+    **{f"hold 1, rehearse {w:g}": {"hold": 1.0, "rehearse": w} for w in (0.3, 1.0)},
 }
 COLUMNS = ("shift", "cells", "way", "shifted", "old kind", "seconds")
 
@@ -69,7 +69,9 @@ def never() -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--cells", type=int, nargs="+", default=[50, 100, 200])
@@ -125,20 +127,30 @@ def one(
             weight = class_weights(targets, k)
             weight[targets < 0] = rehearse / max((targets < 0).sum(), 1)
             lessons = Lessons(
-                features[rows], torch.from_numpy(targets), torch.from_numpy(weight), said[rows], torch.ones(k, dtype=torch.bool)
+                features[rows],
+                torch.from_numpy(targets),
+                torch.from_numpy(weight),
+                said[rows],
+                torch.ones(k, dtype=torch.bool),
             )
             if how:
                 fit_head(part, lessons, hold=how["hold"], tell=quiet, stop=never)
             seconds = time.perf_counter() - begun
-            scores = [balanced(in_blocks(f, part.classify), t) for f, t in ((features[right], truth[right]), old[1:3])]
+            scores = [
+                balanced(in_blocks(f, part.classify), t)
+                for f, t in ((features[right], truth[right]), old[1:3])
+            ]
             found.setdefault((shift, count, way), []).append((*scores, seconds))
-            if options.encoder and way == "hold 0.3":
+            if options.encoder and way == "hold 1":
                 begun = time.perf_counter()
                 whole = Lessons(crops[rows], lessons.targets, lessons.weight, lessons.said, lessons.known)
                 fit_all(part, whole, epochs=12, batch=32, lr=1e-3, seed=seed, tell=quiet, stop=never)
                 seconds = time.perf_counter() - begun
-                scores = [balanced(in_blocks(c, part), t) for c, t in ((crops[right], truth[right]), (old[0], old[2]))]
-                found.setdefault((shift, count, "hold 0.3, encoder"), []).append((*scores, seconds))
+                scores = [
+                    balanced(in_blocks(c, part), t)
+                    for c, t in ((crops[right], truth[right]), (old[0], old[2]))
+                ]
+                found.setdefault((shift, count, "hold 1, encoder"), []).append((*scores, seconds))
 
 
 def jobs(made: Corrected, options: Any, shift: str, seed: int, found: dict[Any, list[Any]]) -> None:

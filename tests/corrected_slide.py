@@ -44,7 +44,9 @@ def shifted(image: np.ndarray, markers: tuple[str, ...], shift: str) -> np.ndarr
         out[[at["S100"], at["Iba1"]]] = out[[at["Iba1"], at["S100"]]]
     elif shift == "bleeding":
         for name in ("Olig2", "S100"):
-            out[at[name]] += 0.8 * out[at["NeuN"]] * np.percentile(out[at[name]], 99) / np.percentile(out[at["NeuN"]], 99)
+            out[at[name]] += (
+                0.8 * out[at["NeuN"]] * np.percentile(out[at[name]], 99) / np.percentile(out[at["NeuN"]], 99)
+            )
     elif shift == "other scale":
         top = np.percentile(out, 99.9, axis=(1, 2), keepdims=True)
         power = np.array([1, 1, 0.35, 2.2, 0.4, 2.0, 1.8], np.float32)[:, None, None]
@@ -66,7 +68,14 @@ def make_slide(folder: Path, model: Model, *, seed: int, size: int = 512, shift:
     labels = tissue.labels.astype(np.uint32)
     with open_slide(path) as slide:
         plan = make_plan(
-            slide, model=model, chosen=None, pixel_um=None, region=None, types=True, tile_px=1024, task="types"
+            slide,
+            model=model,
+            chosen=None,
+            pixel_um=None,
+            region=None,
+            types=True,
+            tile_px=1024,
+            task="types",
         )
         cells = measure(labels, image, tissue.markers, tissue.pixel_um)
         cells.insert(6, "score", 0.9)

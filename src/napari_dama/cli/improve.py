@@ -120,7 +120,9 @@ def _prepared(
         if not sign or key.strip() in ("out", "init", "slides", "classes", "class_colours", "parent_classes"):
             raise SettingsError(f"--set takes key=value of a setting that is free, got {pair!r}")
         options[key.strip()] = _value(text)
-    return prepare([find_corrected(source) for source in sources], out, model=model, overwrite=overwrite, **options)
+    return prepare(
+        [find_corrected(source) for source in sources], out, model=model, overwrite=overwrite, **options
+    )
 
 
 def _value(text: str) -> Any:

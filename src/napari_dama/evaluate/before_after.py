@@ -124,7 +124,10 @@ class BeforeAfter:
 
 
 def compare(
-    truth: NDArray[np.integer], before: NDArray[np.integer], after: NDArray[np.integer], classes: Sequence[str]
+    truth: NDArray[np.integer],
+    before: NDArray[np.integer],
+    after: NDArray[np.integer],
+    classes: Sequence[str],
 ) -> BeforeAfter:
     """Compare what two models say of the same cells.
 

@@ -65,7 +65,9 @@ def cell_crops(
         return
     plan = plan_of(result, slide, model, cells=cells, tasks=("types",))
     known = stats_of_result(result)
-    pipeline = Pipeline(slide, plan.channels, slide_stats(slide) if known is None else known, model, plan.grid)
+    pipeline = Pipeline(
+        slide, plan.channels, slide_stats(slide) if known is None else known, model, plan.grid
+    )
     centres = cells[["y", "x"]].to_numpy(np.float64)
     tile_of = tiles_of(plan, centres)
     side = plan.card.image_px

@@ -150,7 +150,9 @@ def _fill(
     held, wanted = [0] * 0, share * len(groups)
     total = 0
     for group in rng.permutation(len(counts)):
-        if len(held) + 1 >= len(counts) or (held and abs(total + counts[group] - wanted) > abs(total - wanted)):
+        if len(held) + 1 >= len(counts) or (
+            held and abs(total + counts[group] - wanted) > abs(total - wanted)
+        ):
             continue
         held.append(int(group))
         total += int(counts[group])
@@ -169,7 +171,10 @@ def _cost(
     if held.sum() < 2 or learn.sum() < 2:
         return float("inf")
     total = np.bincount(codes, minlength=classes)
-    tested, learned = np.bincount(codes[held], minlength=classes), np.bincount(codes[learn], minlength=classes)
+    tested, learned = (
+        np.bincount(codes[held], minlength=classes),
+        np.bincount(codes[learn], minlength=classes),
+    )
     enough = total >= LEAST_OF_CLASS
     missing = (enough & (tested == 0)).sum() + 2 * (learned == 0).sum()
     uneven = np.abs(tested / total - share)[enough].mean() if enough.any() else 0.0

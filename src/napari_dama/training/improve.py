@@ -199,9 +199,13 @@ class _Improvement:
         own = self.parent.parts["types"]
         assert isinstance(own, TypeClassifier)
         pooled = torch.cat([features for features, _ in parts])
-        said = in_blocks(pooled, lambda x: own.classify(x.to(self.parent.device)).float().softmax(dim=1).cpu())
+        said = in_blocks(
+            pooled, lambda x: own.classify(x.to(self.parent.device)).float().softmax(dim=1).cpu()
+        )
         crops_all = [crops for _, crops in parts if crops is not None]
-        seen = _Seen(pd.concat(tables, ignore_index=True), pooled, said, torch.cat(crops_all) if crops_all else None)
+        seen = _Seen(
+            pd.concat(tables, ignore_index=True), pooled, said, torch.cat(crops_all) if crops_all else None
+        )
         return self._without_unsure(seen)
 
     def _pooled(self, x: Tensor) -> Tensor:
@@ -310,7 +314,9 @@ class _Improvement:
         if settings.encoder and seen.crops is not None:
             fit_all(
                 part,
-                Lessons(seen.crops[rows].to(device), lessons.targets, lessons.weight, lessons.said, lessons.known),
+                Lessons(
+                    seen.crops[rows].to(device), lessons.targets, lessons.weight, lessons.said, lessons.known
+                ),
                 epochs=settings.epochs,
                 batch=settings.batch_size,
                 lr=settings.lr,

@@ -274,7 +274,9 @@ def read_prepared(job: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
         table = pd.read_csv(folder / CELLS, keep_default_na=False, dtype={"type": str, "part": str})
     except (OSError, ValueError) as error:
-        raise SettingsError(f"The corrected cells of the job are gone or damaged: {folder / CELLS}") from error
+        raise SettingsError(
+            f"The corrected cells of the job are gone or damaged: {folder / CELLS}"
+        ) from error
     needed = {"slide", "label", "y", "x", "type", "part"}
     if not needed <= set(table) or not {LEARN, HELD} <= set(table["part"]):
         raise SettingsError(f"{folder / CELLS} is no table of corrected cells with both of their sides")

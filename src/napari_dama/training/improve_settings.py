@@ -46,7 +46,8 @@ class ImproveSettings(RunSettings):
     encoder : bool
         Let the whole network learn, and not its last layer only: some minutes on a CPU.
     hold : float
-        How strongly the last layer is held at the parent's weights, against forgetting.
+        How strongly the last layer is held at the parent's weights, against forgetting. Measured by
+        ``benchmarks/improve.py``: less forgets more of other slides, and from few cells learns no more.
     rehearse : int
         Unreviewed cells of the slides on which the model should go on to say what its parent says.
     rehearse_weight : float
@@ -66,7 +67,7 @@ class ImproveSettings(RunSettings):
     lr: float = Field(1e-3, gt=0, le=10)
     validation_share: float = Field(0.3, gt=0, lt=0.9)
     encoder: bool = False
-    hold: float = Field(0.01, ge=0, le=1000)
+    hold: float = Field(1.0, ge=0, le=1e9)
     rehearse: int = Field(200, ge=0, le=100_000)
     rehearse_weight: float = Field(0.0, ge=0, le=100)
     pseudo_labels: bool = False
