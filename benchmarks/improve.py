@@ -24,7 +24,7 @@ import torch
 from _table import Report
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.corrected_slide import SHIFTS, Corrected, correct, make_slide  # noqa: E402
+from tests.corrected_slide import SHIFTS, Corrected, correct, make_slide
 
 WAYS: dict[str, dict[str, float]] = {
     "parent": {},

@@ -115,6 +115,47 @@ class Window:
         self.dock.results.select_at((y * result.pixel_um, x * result.pixel_um))
         settle()
 
+    def annotate(self, images: Path) -> None:
+        """Correct a cell, go to the next one, and look at the gallery; save pictures of both."""
+        tab = self.dock.annotate
+        wait_for(lambda: tab.work is None)
+        self.show("annotate")
+        for _ in range(2):
+            before = tab.suggested
+            tab.go_on()
+            wait_for(lambda before=before: tab.suggested != before)  # type: ignore[misc]
+            tab.give_key(1)
+        self.save(images / "dock_annotate.png")
+        gallery = self.dock.show_gallery()
+        wait_for(lambda: gallery.work is None)
+        gallery.select(gallery.model.labels[3:6])
+        self.save(images / "gallery.png")
+        self.viewer.window.remove_dock_widget(gallery)
+        settle()
+
+    def plots(self, images: Path) -> None:
+        """Save a picture of each page of the plots, and of the slide coloured by a marker."""
+        self.dock.state.results.colour_by = "mean_NeuN"
+        self.save(images / "results_colour.png")
+        self.dock.state.results.colour_by = "type"
+        self.dock.results.plots_button.click()
+        panel = self.dock.results.plots
+        assert panel is not None
+        settle()
+        wait_for(lambda: panel.map.work is None)
+        if panel.map.embed.isVisible():
+            panel.map.embed.click()
+            settle()
+        for page in panel.pages[:4]:
+            panel.tabs.setCurrentIndex(panel.pages.index(page))
+            settle()
+            wait_for(lambda page=page: page.work is None)
+            settle()
+            file = images / f"plots_{page.title.lower()}.png"
+            panel.grab().save(str(file))
+            print(f"{file}  {file.stat().st_size // 1024} kB", flush=True)
+        self.viewer.window.remove_dock_widget(panel)
+
     def explain(self) -> None:
         """Explain the clicked cell."""
         self.dock.explain.explain_cell()
@@ -137,6 +178,34 @@ class Window:
         area = self.dock.tabs.currentWidget()
         if isinstance(area, QScrollArea) and (bar := area.verticalScrollBar()) is not None:
             bar.setValue(min(down, bar.maximum()))
+        settle()
+
+    def markers(self, images: Path) -> None:
+        """Save pictures of one marker alone, of the names' dialog, and of matching with a warning of swapped channels."""
+        tab = self.dock.channels
+        wait_for(lambda: tab.histogram.histogram is not None and not tab.check.busy)
+        self.save(images / "dock_channels.png")
+        tab.step(1)
+        tab.step(1)
+        wait_for(lambda: tab.histogram.histogram is not None)
+        self.save(images / "dock_marker_alone.png")
+        tab.toggle_solo()
+        tab.deeds.ask_names()
+        names = tab.deeds.rename_dialog
+        assert names is not None
+        names.text.setPlainText("Hoechst\nHH3\nRBFOX3\nGFAP\nOLIG2\nAIF1\nCD31")
+        settle()
+        names.grab().save(str(images / "dialog_names.png"))
+        names.close()
+        self.dock.state.channels.chosen = {"NeuN": "Iba1", "Iba1": "NeuN"}
+        wait_for(lambda: bool(tab.check.findings))
+        tab.deeds.show_mapping()
+        settle()
+        matching = tab.deeds.mapping_dialog
+        assert matching is not None
+        matching.grab().save(str(images / "dialog_matching.png"))
+        matching.close()
+        self.dock.state.channels.chosen = {}
         settle()
 
     def train(self, images: Path, name: str, *, steps: int = 60) -> None:
@@ -213,19 +282,29 @@ def simulated(folder: Path, images: Path, theme: str) -> None:
     slide = write_sample(folder)
     window = Window(slide, theme)
     window.show("channels")
-    window.save(images / "dock_channels.png")
+    window.markers(images)
     window.show("analyse")
     window.save(images / "dock_analyse.png")
     window.analyse(folder / "simulated_dama")
     window.show("results")
     window.click_cell((500, 500))
     window.save(images / "dock_results.png")
+    window.plots(images)
     window.export(images)
+    window.annotate(images)
     window.show("explain")
     window.explain()
     window.save(images / "dock_explain.png")
     window.train(images, "dock")
     window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
+    window.close()
+
+
+def markers_alone(folder: Path, images: Path, theme: str) -> None:
+    """Take the pictures of the markers alone."""
+    window = Window(write_sample(folder), theme)
+    window.show("channels")
+    window.markers(images)
     window.close()
 
 
@@ -266,13 +345,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
     parser.add_argument("--theme", default="dark", choices=["dark", "light"])
-    parser.add_argument("--only", choices=["simulated", "breast", "train"])
+    parser.add_argument("--only", choices=["simulated", "breast", "train", "markers"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     data = Path(os.environ.get("NAPARI_DAMA_DATA", REPOSITORY.parent / "shared" / "data")) / "mif_breast"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["NAPARI_DAMA_JOBS"] = str(folder / "jobs")  # the user's own jobs stay out of the pictures
+        os.environ["NAPARI_DAMA_PRESETS"] = str(folder / "presets")
+        if options.only == "markers":
+            markers_alone(folder, options.out, options.theme)
+            return
         if options.only == "train":
             train_alone(folder, options.out, options.theme)
             return

@@ -31,6 +31,7 @@ COMMANDS = (
         "crops",
         "analyse",
         "embed",
+        "impute",
         "reconstruct",
         "pretrain",
         "finetune",
@@ -39,6 +40,7 @@ COMMANDS = (
     *(
         "evaluate segments",
         "evaluate types",
+        "evaluate neighbourhoods",
         "evaluate pictures",
         "evaluate compare",
         *(f"jobs {name}" for name in ("list", "show", "watch", "stop", "resume", "queue")),
@@ -193,6 +195,15 @@ def test_results_are_scored_exported_and_explained(
     assert "segments" not in run("export", out, "--to", "nonsense", tmp_path / "x", code=2).stdout
     scores = json.loads(run("evaluate", "types", "--truth", table, "--pred", out, "--json").stdout)
     assert scores["accuracy"] == 1
+    near, pairs = tmp_path / "near.csv", tmp_path / "pairs.csv"
+    words = ("evaluate", "neighbourhoods", out, "--radius-um", 20, "--permutations", 20)
+    found = json.loads(run(*words, "--per-cell", near, "--table", pairs, "--json").stdout)
+    around = pd.read_csv(near)
+    assert sum(map(sum, found["links"])) == around.drop(columns="label").to_numpy().sum()
+    assert len(pd.read_csv(pairs)) == len(found["types"]) ** 2
+    assert "near.csv exists" in sentence(run(*words, "--per-cell", near, code=1))
+    assert "z-score against 20 random deals" in run(*words).stdout
+    assert "not both" in sentence(run(*words, "--nearest", 3, code=2))
 
 
 def test_reconstruct_at_a_place_and_at_a_cell(
@@ -220,6 +231,26 @@ def test_reconstruct_at_a_place_and_at_a_cell(
     assert "no folder" in sentence(run(*common, "--at", "1,1", "-o", tmp_path / "no" / "c.png", code=1))
     run(*common, "-o", tmp_path / "c.png", code=2)
     assert files_of(tmp_path) == before
+
+
+def test_a_marker_is_imputed_and_cells_are_embedded(
+    run: Run, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        from napari_dama.predict import prepare
+
+        patch.setattr(prepare, "load_model", lambda *args, **options: NucleusModel())
+        run("analyse", slide, "-o", tmp_path / "out", "-m", "untrained", "--region", "0:120,0:120")
+    assert "cells" in run("embed", tmp_path / "out", "-m", "untrained").stdout
+    assert "--overwrite" in sentence(run("embed", tmp_path / "out", code=1))
+    vectors = np.load(tmp_path / "out" / "embeddings.npy", allow_pickle=False)
+    assert len(vectors) == len(pd.read_csv(tmp_path / "out" / "cells.csv")) > 5
+
+    common = ("impute", slide, "-m", "untrained", "--region", "0:120,0:120", "-o", tmp_path / "neun.tif")
+    facts = json.loads(run(*common, "--marker", "NeuN", "--json").stdout)
+    assert facts["quality"]["network"] < 0.6 and tifffile.imread(tmp_path / "neun.tif").shape == (120, 120)
+    assert "exists" in sentence(run(*common, "--marker", "NeuN", code=1))
+    assert "no marker 'CD8'" in sentence(run(*common, "--marker", "CD8", "--overwrite", code=2))
 
 
 BAD_SLIDES = ("text", "truncated", "rgb", "empty", "missing", "folder", "nan_header")

@@ -20,6 +20,7 @@ from jobs.conftest import TINY, ended, until
 from napari_dama.cli import app
 from napari_dama.jobs.folder import read_job
 from napari_dama.jobs.shelf import list_jobs
+from predict.conftest import cells_tiff as cells_tiff
 from training.conftest import write_store
 
 Run = Callable[..., Any]
@@ -84,7 +85,7 @@ def test_detached_watched_stopped_and_resumed(run: Run, words: list[str], tmp_pa
         "state",
         "step",
         "loss",
-        "images/s",
+        "pace",
         "left",
         "device",
         "where",
@@ -156,3 +157,25 @@ def test_mistakes_are_one_sentence(run: Run, words: list[str]) -> None:
     begin = time.monotonic()
     assert run("jobs", "queue").stdout == "no job uses a device of this machine\n"
     assert time.monotonic() - begin < 10
+
+
+def test_an_analysis_is_detached_watched_and_found_by_its_result(
+    run: Run, tmp_path: Path, cells_tiff: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("analyse", cells_tiff, "-o", "out", "--region", "0:200,0:200", "--device", "cpu")
+    assert "--priority is for" in run(*words, "--detach", "--priority", 2, code=2).stderr
+    facts = json.loads(run(*words, "--detach", "--json").stdout)
+    assert facts["job"] == str(tmp_path / "out" / "analysis_job") and facts["state"] == "starting"
+    watched = run("jobs", "watch", "out")
+    assert "finished" in watched.stdout and "cells" in watched.stdout
+    shown = json.loads(run("jobs", "show", "out", "--json").stdout)
+    assert shown["kind"] == "analyse" and shown["result"] == str(tmp_path / "out") and shown["cells"] > 0
+    assert [event["kind"] for event in shown["events"]] == ["analysing", "finished"]
+    text = run("jobs", "show", "out").stdout
+    assert "tile" in text and "parent" not in text
+    assert "out" in run("jobs", "list").stdout
+    assert "already holds a result" in run(*words, "--queue", code=1).stderr
+    run(*words, "--no-types", "--overwrite", "--detach")
+    assert "finished" in run("jobs", "watch", tmp_path / "out").stdout
+    assert "type" not in (tmp_path / "out" / "cells.csv").read_text().splitlines()[0].split(",")

@@ -286,3 +286,17 @@ def test_a_random_subset_of_found_cells_is_a_part_of_all(tmp_path: Path) -> None
     assert sorted(some[0].table["slide"].value_counts()) == [5, 6]
     with pytest.raises(SettingsError, match="max_cells is 0"):
         crop_slides(pairs, tmp_path / "none", max_cells=0)
+
+
+def test_a_store_says_what_each_marker_looks_like_and_models_take_it_over(tmp_path: Path) -> None:
+    from napari_dama.training.pretrain import typical_statistics
+
+    slide = FakeSlide(_noise((2, 200, 200)), ["DAPI", "NeuN"])
+    given = _csv(tmp_path / "c.csv", [(1, 100.0, 100.0, "")])
+    store = CropStore.open(crop_slides([(slide, _map(slide))], tmp_path / "s", labels=[given]).path)
+    assert set(store.slides[0].profile) == {"DAPI", "NeuN"}
+    assert set(store.slides[0].profile["NeuN"]) == {"filled", "nuclear", "fine"}
+    assert "nuclear" not in store.slides[0].profile["DAPI"]  # it is what the others are compared with
+    found = typical_statistics(store)
+    assert found["NeuN"]["fine"] == pytest.approx(store.slides[0].profile["NeuN"]["fine"], abs=1e-3)
+    assert {"low", "high", "fine_spread"} <= set(found["DAPI"])

@@ -32,6 +32,13 @@ def own_list_of_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "list of jobs"))
 
 
+@pytest.fixture(autouse=True)
+def own_presets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Keep the user's presets of colours out of the test, and the test's off the user's."""
+    monkeypatch.setenv("NAPARI_DAMA_PRESETS", str(tmp_path / "presets"))
+    return tmp_path / "presets"
+
+
 def add_slide(viewer: Any, path: Path) -> list[Any]:
     """Open a slide as napari does with the plugin's reader."""
     from napari.layers import Layer

@@ -92,6 +92,24 @@ def test_selection_is_of_cells_that_are_there(cells: CellsModel) -> None:
     assert heard == [[6, 3], []]
 
 
+def test_only_an_empty_class_is_deleted_and_renaming_goes_through(cells: CellsModel) -> None:
+    cells.add_class("Odd")
+    cells.delete_class("Odd")
+    with pytest.raises(SettingsError, match="2 cells are of class 'Glia'"):
+        cells.delete_class("Glia")
+    with pytest.raises(SettingsError, match="no class 'Odd'"):
+        cells.delete_class("Odd")
+    cells.rename_class("Glia", "Microglia")
+    assert cells.predicted.tolist() == ["Neuron", "Microglia"] * 2 + ["Neuron"]
+
+
+def test_a_cell_that_comes_back_knows_what_the_model_said(cells: CellsModel) -> None:
+    row = cells.frame.iloc[[1]]
+    cells.replace_rows([6], row.iloc[:0])
+    cells.replace_rows([], row, ["Neuron"])
+    assert cells.type_of(6) == "Neuron" and cells.predicted[1] == "Glia"
+
+
 def test_closing_empties(cells: CellsModel) -> None:
     cells.close()
     assert not cells.is_open and len(cells.labels) == 0 and cells.rows_of([3]).tolist() == [-1]

@@ -183,6 +183,10 @@ def test_what_fails_is_told(panel: Any, wait_for: Wait, tmp_path: Path) -> None:
     widget.add(tmp_path)
     wait_for(lambda: bool(errors))
     assert "is no job" in str(errors[0])
+    job = fake_job(tmp_path / "result" / "analysis_job", "finished")
+    widget.add(job.parent)
+    wait_for(lambda: widget.acting is None and widget.list.paths() == [str(job)])
+    assert widget.list.row_at(0).name.whole == "result"
 
 
 def test_nothing_is_wider_than_a_narrow_dock(panel: Any, wait_for: Wait, qtbot: Any, tmp_path: Path) -> None:
@@ -232,3 +236,39 @@ def test_a_long_job_is_drawn_with_few_points(tmp_path: Path) -> None:
     for _ in range(2):
         data = reader.read()
         assert len(data.losses[0].x) <= 2000 and data.losses[0].x[-1] == 20_000
+
+
+def test_places_in_the_line_are_changed_from_the_list(panel: Any, wait_for: Wait, tmp_path: Path) -> None:
+    from napari_dama.jobs.tickets import Place
+
+    fake_job(tmp_path / "busy")
+    Place(tmp_path / "busy", "cpu", since=0).claim()
+    waiting = []
+    for number, name in enumerate(("one", "two", "three")):
+        waiting.append(Place(tmp_path / name, "cpu", since=number + 1.0))
+        why = waiting[-1].claim()
+        fake_job(tmp_path / name, "waiting", why=why)
+    widget = panel()
+    wait_for(lambda: ready(widget))
+
+    def line() -> list[str]:
+        return [Path(path).name for path in widget.list.paths()]
+
+    assert line() == ["busy", "one", "two", "three"]
+    assert "cpu is used by busy" in widget.list.row_at(1).line.whole
+    buttons = widget.detail.buttons
+    assert not buttons["earlier"].isVisible() and buttons["stop"].text() == "Stop"
+    widget.state.selected = str(tmp_path / "three")
+    wait_for(lambda: ready(widget) and buttons["earlier"].isVisible())
+    assert buttons["earlier"].isEnabled() and not buttons["later"].isEnabled()
+    assert buttons["stop"].text() == "Cancel"
+    buttons["earlier"].click()
+    wait_for(lambda: line() == ["busy", "one", "three", "two"] and widget.acting is None)
+    wait_for(lambda: buttons["later"].isEnabled())
+    buttons["earlier"].click()
+    wait_for(lambda: line() == ["busy", "three", "one", "two"] and widget.acting is None)
+    wait_for(lambda: not buttons["earlier"].isEnabled())
+    buttons["later"].click()
+    wait_for(lambda: line() == ["busy", "one", "three", "two"] and widget.acting is None)
+    for place in waiting:
+        place.leave()

@@ -70,6 +70,7 @@ def test_outlines_are_edited_kept_and_taken_back(window: Any, qtbot: Any, wait_f
     assert bare(dock.viewer.layers.selection.active) is bare(panel.layer)
     place = np.asarray(panel.layer.data_to_world((0, 0))) / 0.5
     assert place.tolist() == [panel.part.region.y0, panel.part.region.x0]
+    assert not dock.annotate.keys.held  # napari's tools have their keys
     panel.click(at(panel, 12, 12))
     assert panel.chosen == [1] and "Chosen: 1" in panel.note.text()
     panel.delete.click()
@@ -89,6 +90,7 @@ def test_outlines_are_edited_kept_and_taken_back(window: Any, qtbot: Any, wait_f
     assert (on_disk(dock) == before).all()
     keep(dock, wait_for)
     assert "Outlines kept" in dock.message.text.text()
+    assert dock.annotate.keys.held
     assert dock.results.layer.visible and layers_of(dock.viewer.layers, "outlines") == []
     now = on_disk(dock)
     assert not (now == 1).any() and not (now == 80).any() and (now == 81).any()

@@ -140,3 +140,36 @@ def test_a_run_that_cannot_begin_is_told(open_dock: MakeDock, wait_for: Wait, tm
     dock.state.train.kind, dock.state.train.data = "segments", ""
     dock.train.form.start_button.click()
     assert "Choose the data first" in dock.message.text.text()
+
+
+def test_outlines_are_learned_from_a_layer_when_the_device_is_free(
+    open_dock: MakeDock, wait_for: Wait
+) -> None:
+    dock = open_dock()
+    image = np.zeros((192, 224), np.int32)
+    for number in range(20):
+        y, x = 5 + 45 * (number // 5), 5 + 43 * (number % 5)
+        image[y : y + 12, x : x + 12] = number + 1
+    dock.viewer.add_labels(image, name="drawn", scale=(0.5, 0.5), units=("um", "um"))
+    shapes = dock.viewer.add_shapes(name="complete", units=("um", "um"))
+    shapes.add_rectangles(np.array([[0.0, 0.0], [95.0, 111.0]]))
+    state, form = dock.state.train, dock.train.form
+    state.kind = "segments"
+    form.layer_box.opened.emit()
+    assert "Labels layer" in form.hint.text() and not form.area_box.isVisibleTo(form)
+    state.annotation = "drawn"
+    assert form.area_box.isVisibleTo(form) and "box around your outlines" in form.hint.text()
+    state.area, state.run = "complete", "queue"
+    assert "inside these shapes" in form.hint.text()
+    state.max_steps, state.batch_size = 1, 1
+    form.start_button.click()
+    wait_for(lambda: state_of(dock) == "finished")
+    job = Path(dock.state.jobs.selected)
+    assert (job / "annotations" / "area_1.tif").is_file()
+    wait_for(lambda: dock.train.jobs.detail.previews.shown is not None)
+    log = dock.train.jobs.detail.log
+    wait_for(lambda: "held out by place" in log.toPlainText())
+    assert "outlines in 1 area" in dock.train.jobs.detail.about.text().replace("\u200b", "")
+    dock.viewer.layers.remove("drawn")
+    form.layer_box.opened.emit()
+    assert state.annotation == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from jobs.conftest import Settings, ended, until
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.folder import read_job
 from napari_dama.jobs.process import request_stop
-from napari_dama.jobs.queue import cancel, enqueue, list_queue, set_priority
+from napari_dama.jobs.queue import cancel, enqueue, list_queue, move, set_priority
 from napari_dama.jobs.tickets import Place, device_key
 from napari_dama.training.folder import RunFolder
 from napari_dama.training.identity import ProcessId
@@ -133,3 +134,36 @@ def test_a_job_that_cannot_begin_leaves_no_ticket(settings: Settings) -> None:
     with pytest.raises(OutputError, match="holds a run already"):
         enqueue(settings())
     assert list_queue() == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_waiting_job_changes_places_with_its_neighbour_and_nobody_else(seed: int) -> None:
+    rng = random.Random(seed)
+    holder = place("holder", since=-1)
+    holder.claim()
+    names = list("abcdef")
+    made = {name: place(name, priority=rng.randint(0, 2), since=n) for n, name in enumerate(names)}
+    for each in made.values():
+        each.claim()
+
+    def line() -> list[str]:
+        return [ticket.name for ticket in list_queue() if ticket.state == "waiting"]
+
+    for _ in range(12):
+        before, name, earlier = line(), rng.choice(names), rng.random() < 0.5
+        expected = list(before)
+        here = expected.index(name)
+        there = here + (-1 if earlier else 1)
+        if 0 <= there < len(expected):
+            expected[here], expected[there] = expected[there], expected[here]
+        move(f"/jobs/{name}", earlier=earlier)
+        assert line() == expected
+        for each in made.values():
+            each.claim()  # as its runner does every second: it keeps its place
+        assert line() == expected
+    with pytest.raises(JobError, match="does not wait"):
+        move("/jobs/holder", earlier=True)
+    move("/jobs/a", earlier=True)
+    holder.leave()
+    first = line()[0]
+    assert made[first].claim() == "" and list_queue()[0].name == first

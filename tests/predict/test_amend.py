@@ -156,6 +156,10 @@ def test_nothing_changed_is_nothing_and_what_does_not_fit_is_refused(made: tuple
     assert same is None
     with pytest.raises(SettingsError, match="zoom in"):
         begin(out, Region(0, 5000, 0, 60))
+    run = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**run, "state": "interrupted"}))
+    with pytest.raises(SettingsError, match="not complete"):
+        begin(out, Region(0, 60, 0, 60))
     record = {"box": [0, 9999, 0, 9999], "changes": [], "gone": [], "come": []}
     with pytest.raises(OutputError, match="another image"):
         amend(out, [Amendment(1, record, back=False)])

@@ -75,7 +75,7 @@ def test_overrides_are_read_as_yaml() -> None:
     ("pair", "says"),
     [
         ("lr", "key=value, got 'lr'"),
-        ("learning=1", "no setting 'learning'; there are: out, size"),
+        ("learning=1", "no setting 'learning'; there are: out, device"),
         ("lr=-1", "lr: .*greater than 0.*got -1"),
         ("betas=[", "no valid YAML"),
     ],

@@ -15,6 +15,7 @@ from napari_dama.cells.store import CropStore
 from napari_dama.errors import Interrupted, PanelError, SettingsError
 from napari_dama.slides.intensity import slide_stats
 from napari_dama.slides.panel import BRAIN7
+from napari_dama.slides.profile import slide_profiles
 from napari_dama.slides.tiles import tile_grid
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def crop_slides(
             zip(slides, names, found, strict=True)
         ):
             part = _Part(done + len(slides), len(slides), progress, stop)
-            _crop_slide(writer, slide, channels, name=name, cells=cells, stats=stats, part=part)
+            _crop_slide(
+                writer, slide, channels, name=name, cells=cells, stats=stats, nuclear=nuclear, part=part
+            )
         return writer.finish()
 
 
@@ -245,6 +248,7 @@ def _crop_slide(
     name: str,
     cells: pd.DataFrame,
     stats: IntensityStats,
+    nuclear: Sequence[str],
     part: _Part,
 ) -> None:
     """Append the crops of one slide."""
@@ -252,6 +256,9 @@ def _crop_slide(
     pixel_um = float(slide.pixel_um or 0)
     chosen = stats.select(channels.indices)
     repairs = Repairs()
+    places = [i for i, marker in enumerate(writer.markers) if marker in nuclear]
+    found = slide_profiles(slide, stats, channels.indices, places, pixel_um=pixel_um)
+    profile = {m: p.to_json() for m, p in zip(writer.markers, found, strict=True) if p is not None}
 
     def announce() -> None:
         writer.add_slide(
@@ -261,6 +268,7 @@ def _crop_slide(
             present=channels.present,
             path=slide.path or "",
             notes=[*slide.notes, *repairs.notes(slide.dtype, writer.dtype)],
+            profile=profile,
         )
 
     announce()

@@ -8,7 +8,7 @@ statistics. It is written into ``NAME.partial`` beside it and takes its name whe
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,8 @@ class StoredSlide:
         Which of the panel's markers (C,) the slide has; absent ones are zeros in the crops.
     notes
         What was assumed or repaired, one sentence each.
+    profile
+        What each marker looks like (`napari_dama.slides.profile`), by its name; empty in stores that do not say.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StoredSlide:
     high: NDArray[np.float32]
     present: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    profile: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for ``store.json``."""
@@ -64,6 +67,7 @@ class StoredSlide:
             "high": [float(v) for v in self.high],
             "present": [bool(v) for v in self.present],
             "notes": list(self.notes),
+            "profile": self.profile,
         }
 
     @classmethod
@@ -77,6 +81,10 @@ class StoredSlide:
             high=np.asarray(value["high"], np.float32),
             present=np.asarray(value["present"], bool),
             notes=tuple(str(n) for n in value.get("notes", ())),
+            profile={
+                str(marker): {str(key): float(number) for key, number in numbers.items()}
+                for marker, numbers in dict(value.get("profile") or {}).items()
+            },
         )
 
 

@@ -15,7 +15,7 @@ from napari_dama.cells.store import CARD, CELLS, COLUMNS, CROPS, FORMAT, VERSION
 from napari_dama.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import pandas as pd
@@ -84,6 +84,7 @@ class CropWriter:
         path: str | Path = "",
         group: str | None = None,
         notes: Sequence[str] = (),
+        profile: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         """Announce a slide before its crops; ``low``, ``high``, ``present`` are (C,) in the store's order.
 
@@ -98,6 +99,7 @@ class CropWriter:
             high=np.array(high, np.float32),
             present=np.ones(channels, bool) if present is None else np.array(present, bool),
             notes=tuple(notes),
+            profile={marker: dict(numbers) for marker, numbers in (profile or {}).items()},
         )
         for what in ("low", "high", "present"):
             shape = getattr(slide, what).shape

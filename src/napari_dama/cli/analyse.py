@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_dama.cli.apart import Detach, Priority, Queue, apart_facts
 from napari_dama.cli.console import (
     Device,
     Json,
@@ -24,6 +25,7 @@ from napari_dama.cli.console import (
 from napari_dama.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
+    from napari_dama.jobs.analysis import AnalyseSettings
     from napari_dama.predict.progress import Progress
 
 STAGES = {
@@ -63,6 +65,9 @@ def analyse(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a result that was interrupted, with the same settings.")
     ] = False,
+    detach: Detach = False,
+    queue: Queue = False,
+    priority: Priority = 0,
     as_json: Json = False,
 ) -> None:
     """Outline, measure and type every cell of a slide.
@@ -77,6 +82,8 @@ def analyse(
       napari-dama analyse codex.tif -o out --map "DAPI=nucleus,NeuN=CH_7" --pixel-um 0.377
 
       napari-dama analyse tissue.ome.tif -o corner --region 0:2048,0:2048 --no-types
+
+      napari-dama analyse huge.ome.tif -o huge_result --detach
     """
     from napari_dama.slides.region import Region
 
@@ -84,6 +91,18 @@ def analyse(
         raise SettingsError("--overwrite begins anew and --resume continues: give one of them")
     place = None if region is None else Region.parse(region)
     chosen = chosen_from(map_text)
+    if priority and not queue:
+        raise SettingsError("--priority is for a job that waits: give --queue, too")
+    if detach or queue:
+        from napari_dama.jobs.analysis import AnalyseSettings, job_folder
+        from napari_dama.training.job_settings import checked
+
+        raw = {"slide": slide, "model": model, "chosen": chosen or {}, "pixel_um": pixel_um, "region": region}
+        raw |= {"device": device, "types": not no_types, "tile_px": tile_px, "out": job_folder(out)}
+        settings = checked(AnalyseSettings, raw, where="analyse")
+        facts = _apart(settings, priority if queue else None, resume=resume, overwrite=overwrite)
+        print_json(facts) if as_json else print_facts(facts)
+        return
     from napari_dama.predict.analyse import analyse as run
 
     with Reporter() as reporter, stop_on_interrupt() as stop:
@@ -112,7 +131,7 @@ def analyse(
         print_json(result.run)
         return
     record = result.run
-    facts: dict[str, Any] = {
+    facts = {
         "result": str(result.path),
         "cells": record["cells"],
         "types": _type_counts(result) if record["types"] else f"none: {record['types_why']}",
@@ -123,6 +142,20 @@ def analyse(
     if record["notes"]:
         facts["notes"] = record["notes"]
     print_facts(facts)
+
+
+def _apart(
+    settings: AnalyseSettings, priority: int | None, *, resume: bool, overwrite: bool
+) -> dict[str, Any]:
+    """Leave the analysis to a process of its own, at once or (with a priority) when its device is free."""
+    from napari_dama.jobs import process
+    from napari_dama.jobs.queue import enqueue
+
+    if priority is None:
+        view = process.start(settings, resume=resume, overwrite=overwrite)
+    else:
+        view = enqueue(settings, priority=priority, resume=resume, overwrite=overwrite)
+    return {"result": str(settings.result), **apart_facts(view)}
 
 
 def _channels(record: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from napari_dama.cli.console import (
     stop_on_interrupt,
 )
 from napari_dama.cli.export import export
-from napari_dama.errors import DamaError, SettingsError
+from napari_dama.errors import DamaError, OutputError, SettingsError
 
 evaluate = typer.Typer(
     no_args_is_help=True, help="Compare results with truth: segments, types, pictures; and methods."
@@ -158,6 +158,59 @@ def types(
         print_json(scores.to_json())
     else:
         for line in scores.describe():
+            typer.echo(line)
+
+
+@evaluate.command()
+def neighbourhoods(
+    out: Annotated[Path, typer.Argument(help="Folder that analyse left, or a table of typed cells.")],
+    radius_um: Annotated[
+        float | None, typer.Option(help="Largest distance of neighbours' centres, in um (default 30).")
+    ] = None,
+    nearest: Annotated[
+        int | None, typer.Option(help="The N nearest cells are the neighbours instead.")
+    ] = None,
+    permutations: Annotated[
+        int,
+        typer.Option(min=0, help="How often the types are dealt anew for the z-scores; 0 leaves them out."),
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same z-scores.")] = 0,
+    table: Annotated[Path | None, typer.Option(help="Write one row per pair of types into this CSV.")] = None,
+    per_cell: Annotated[
+        Path | None, typer.Option(help="Write every cell's number of neighbours of each type into this CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Count who lives beside whom: neighbours by type, and whether that is more than chance (z-scores of permutations).
+
+    For example:
+
+      napari-dama evaluate neighbourhoods tissue_result --radius-um 30
+
+      napari-dama evaluate neighbourhoods tissue_result --nearest 6 --per-cell neighbours.csv --json
+    """
+    from napari_dama.cells.given import read_table
+    from napari_dama.evaluate.neighbourhoods import neighbourhoods as count
+    from napari_dama.export.atomic import replacing
+    from napari_dama.predict.result import ResultFolder
+
+    for file in (table, per_cell):
+        if file is not None and file.exists() and not overwrite:
+            raise OutputError(f"{file} exists already: choose another file, or give --overwrite")
+    cells = ResultFolder.open(out).cells() if out.is_dir() else read_table(out)
+    found = count(cells, radius_um=radius_um, nearest=nearest, permutations=permutations, seed=seed)
+    for file, rows in (
+        (table, found.to_frame()),
+        (per_cell, cells[["label"]].assign(**found.columns())),
+    ):
+        if file is not None:
+            with replacing(file, overwrite=overwrite) as part:
+                rows.to_csv(part, index=False)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for line in found.describe():
             typer.echo(line)
 
 

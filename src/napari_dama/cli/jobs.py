@@ -1,4 +1,4 @@
-"""jobs: training that runs in processes of its own, from any terminal."""
+"""jobs: training and analyses that run in processes of their own, from any terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAST_EVENTS = 12
 
 jobs = typer.Typer(
     no_args_is_help=True,
-    help="Training in processes of its own: list, show, watch, stop, resume, queue, submit.",
+    help="Training and analyses in processes of their own: list, show, watch, stop, resume, queue, submit.",
 )
 cluster.register(jobs)
 Job = Annotated[str, typer.Argument(help="A job's folder, or its name in the list.")]
@@ -48,7 +48,7 @@ def list_(as_json: Json = False) -> None:
         print_json([facts_of(view) for view in views])
         return
     if not views:
-        typer.echo("no job is known here; start one with napari-dama pretrain ... --detach")
+        typer.echo("no job is known here; start one with napari-dama pretrain ... (or analyse ...) --detach")
         return
     print_table(
         [
@@ -58,7 +58,7 @@ def list_(as_json: Json = False) -> None:
                 "state": view.state,
                 "step": f"{view.step}/{view.steps}" if view.steps else "-",
                 "loss": "-" if view.loss is None else f"{view.loss:.4g}",
-                "images/s": f"{view.images_per_s:.0f}" if view.going and view.images_per_s else "-",
+                "pace": (_pace(view) if view.going else "") or "-",
                 "left": duration(view.eta_s) if view.going and view.eta_s is not None else "-",
                 "device": view.device or "-",
                 "where": view.place if view.slurm else view.host or "-",
@@ -92,16 +92,19 @@ def show(job: Job, as_json: Json = False) -> None:
     }
     if view.why:
         facts["why"] = view.why
-    facts["step"] = f"{view.step} of {view.steps}" if view.steps else "none yet"
+    facts[view.unit.removesuffix("s")] = f"{view.step} of {view.steps}" if view.steps else "none yet"
+    if view.cells is not None:
+        facts["cells"] = view.cells
     if view.loss is not None:
         facts["loss"] = f"{view.loss:.5g}"
-    if view.going and view.images_per_s:
-        facts["pace"] = f"{view.images_per_s:.1f} images/s"
+    if view.going and (pace := _pace(view)):
+        facts["pace"] = pace
     if view.going and view.eta_s is not None:
         facts["left"] = duration(view.eta_s)
     facts["device"] = view.device or "not known yet"
-    facts["parent"] = view.parent or "none"
-    facts["best"] = [f"{name}: {value:.5g}" for name, value in view.best.items()]
+    if view.kind != "analyse":
+        facts["parent"] = view.parent or "none"
+        facts["best"] = [f"{name}: {value:.5g}" for name, value in view.best.items()]
     if view.started is not None:
         facts["started"] = f"{datetime.fromtimestamp(view.started):%Y-%m-%d %H:%M:%S}"
     if view.slurm:
@@ -112,6 +115,8 @@ def show(job: Job, as_json: Json = False) -> None:
         facts["last sign"] = f"{duration(view.heartbeat_age_s)} ago"
     if view.model is not None:
         facts["model"] = view.model
+    if view.result is not None:
+        facts["result"] = view.result
     facts["events"] = [_event_text(event) for event in events]
     print_facts(facts)
 
@@ -142,7 +147,7 @@ def stop(
     ] = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Ask a job to finish its step, save a checkpoint and end. One that waits for its device leaves the queue.
+    """Ask a job to finish its step (or tile), save what it has and end. One that waits for its device leaves the queue.
 
     For example: napari-dama jobs stop job --wait
     """
@@ -243,11 +248,21 @@ def facts_of(view: JobView) -> dict[str, Any]:
     """A job as plain values."""
     from dataclasses import asdict
 
-    return {**asdict(view), "path": str(view.path), "model": None if view.model is None else str(view.model)}
+    folders = {name: getattr(view, name) for name in ("path", "model", "result")}
+    return {**asdict(view), **{name: None if path is None else str(path) for name, path in folders.items()}}
+
+
+def _pace(view: JobView) -> str:
+    if view.mpx_per_s:
+        return f"{view.mpx_per_s:.3g} Mpx/s"
+    return f"{view.images_per_s:.0f} images/s" if view.images_per_s else ""
 
 
 def _short(view: JobView) -> dict[str, Any]:
-    facts = {"job": str(view.path), "state": view.state, "step": f"{view.step} of {view.steps}"}
+    unit = view.unit.removesuffix("s")
+    facts = {"job": str(view.path), "state": view.state, unit: f"{view.step} of {view.steps}"}
+    if view.result is not None:
+        facts |= {"cells": str(view.cells or 0), "result": str(view.result)}
     if view.why:
         facts["why"] = view.why
     if view.slurm:
@@ -266,8 +281,9 @@ def _follow(path: Path) -> JobView:
         while (view := read_job(path)).going:
             if view.state == "running" and view.steps:
                 loss = "" if view.loss is None else f"loss {view.loss:.4g}"
-                rate = f"{view.images_per_s:.0f} images/s" if view.images_per_s else ""
-                reporter.show("step", view.step, view.steps, loss, rate, left_s=view.eta_s)
+                cells = "" if view.cells is None else f"{view.cells} cells"
+                unit = view.unit.removesuffix("s")
+                reporter.show(unit, view.step, view.steps, loss, cells, _pace(view), left_s=view.eta_s)
             elif (words := f"{view.state}: {view.why}" if view.why else view.state) != said:
                 typer.echo(words, err=True)
                 said = words

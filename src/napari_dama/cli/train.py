@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from napari_dama.cli.apart import Detach, Priority, Queue, apart_facts
 from napari_dama.cli.cluster import DryRun, Slurm, SlurmSet, Wish, sent
 from napari_dama.cli.console import (
     GreedyCommand,
@@ -42,13 +42,6 @@ Pairs = Annotated[
     ),
 ]
 Init = Annotated[str | None, typer.Option(help="A model to start from, or random.")]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Run in a process of its own that outlives this terminal.")
-]
-Queue = Annotated[
-    bool, typer.Option("--queue", help="As --detach, but wait until no other such job uses the device.")
-]
-Priority = Annotated[int, typer.Option(help="With --queue: higher goes first.")]
 Devices = Annotated[
     int | None, typer.Option("--devices", help="GPUs (or CPU processes) of each machine that share a batch.")
 ]
@@ -337,11 +330,4 @@ def _detach(settings: RunSettings, apart: Apart, *, resume: bool, overwrite: boo
         from napari_dama.jobs.process import start
 
         view = start(settings, resume=resume, overwrite=overwrite)
-    return {
-        "job": str(view.path),
-        "state": view.state,
-        "process": view.pid,
-        "log": str(view.path / "log.txt"),
-        "watch": f"napari-dama jobs watch {shlex.quote(str(view.path))}",
-        "stop": f"napari-dama jobs stop {shlex.quote(str(view.path))}",
-    }
+    return apart_facts(view)

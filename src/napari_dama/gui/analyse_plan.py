@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from napari_dama.errors import SettingsError
 from napari_dama.gui.resolve import default_out, duration, unused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_dama.gui.session import Session
     from napari_dama.gui.state import AnalyseState
     from napari_dama.gui.work import Report, Stop
+    from napari_dama.jobs.analysis import AnalyseSettings
+    from napari_dama.jobs.folder import JobView
     from napari_dama.predict.progress import Progress
     from napari_dama.slides.region import Region
 
@@ -56,6 +61,57 @@ class AnalysePlan:
             "device": self.device,
             "types": self.types_wanted,
         }
+
+
+LARGE_MPX: Final = 50.0
+"""Above so many megapixels an analysis takes so long that it should not hang on a window."""
+RUNS: Final = {
+    "window": "in this window",
+    "now": "in the background, now",
+    "queue": "in the background, when free",
+}
+
+
+def run_hint(run: str, region: Region) -> str:
+    """Return what must be known of a way to run; empty where nothing must."""
+    megapixels = region.height * region.width / 1e6
+    if run == "window" and megapixels > LARGE_MPX:
+        return f"{megapixels:.0f} megapixels take a while: run it in the background, and it goes on when napari is closed."
+    return ""
+
+
+def job_settings(
+    plan: AnalysePlan, slide: Path, markers: Sequence[str], region: Region | None
+) -> AnalyseSettings:
+    """Return the settings of a job that does what the plan says.
+
+    Raises
+    ------
+    SettingsError
+        When one is out of bounds.
+    """
+    from napari_dama.jobs.analysis import AnalyseSettings, job_folder
+    from napari_dama.training.job_settings import checked
+
+    if plan.out is None:
+        raise SettingsError(plan.blocker)
+    wanted = plan.arguments(region)
+    raw = wanted | {"out": job_folder(plan.out), "slide": slide, "markers": list(markers)}
+    raw |= {"chosen": plan.chosen, "region": None if region is None else str(region)}
+    return checked(AnalyseSettings, raw, where="Analyse")
+
+
+def begin_job(settings: AnalyseSettings, *, wait: bool) -> JobView:
+    """Start it in a process of its own, at once or when its device is free; checks the slide first, so use a thread.
+
+    Raises
+    ------
+    DamaError
+        As `napari_dama.jobs.process.start`.
+    """
+    from napari_dama.jobs import process, queue
+
+    return queue.enqueue(settings) if wait else process.start(settings)
 
 
 def resolve_analyse(state: AnalyseState, session: Session) -> AnalysePlan:

@@ -21,12 +21,16 @@ from qtpy.QtWidgets import (
 from napari_dama.errors import DamaError, Interrupted, SettingsError
 from napari_dama.gui import tooltips
 from napari_dama.gui.analyse_plan import (
+    RUNS,
     AnalysePlan,
+    job_settings,
     kept_text,
     progress_share,
     progress_text,
     resolve_analyse,
+    run_hint,
 )
+from napari_dama.gui.background import BackgroundStrip
 from napari_dama.gui.device_box import DeviceBox
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.place import shape_region, view_region
@@ -52,10 +56,13 @@ class AnalyseTab(Tab):
         A result folder was finished, or cancelled with something in it.
     tile_done(folder)
         Another tile of a running analysis was written.
+    job_asked(settings, wait)
+        An analysis is to run as a job, at once or when its device is free.
     """
 
     analysed = QtSignal(str)
     tile_done = QtSignal(str)
+    job_asked = QtSignal(object, bool)
 
     def __init__(self, viewer: napari.Viewer, session: Session, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -84,6 +91,12 @@ class AnalyseTab(Tab):
         self.browse = QPushButton("...")
         self.browse.setFixedWidth(32)
         self.browse.setToolTip(tooltips.BROWSE)
+        self.run_box = narrow(QComboBox(), tooltips.ANALYSE_RUN)
+        for (key, title), tip in zip(RUNS.items(), _RUN_TIPS, strict=True):
+            self.run_box.addItem(title, key)
+            self.run_box.setItemData(self.run_box.count() - 1, tip, 3)
+        self.run_note = muted(QLabel())
+        self.background = BackgroundStrip()
         self.run = QPushButton("Find cells")
         self.run.setToolTip(tooltips.RUN)
         self.run.setMinimumHeight(32)
@@ -101,15 +114,19 @@ class AnalyseTab(Tab):
         form.addRow("Where", self.region_box)
         form.addRow("Device", self.device_box)
         form.addRow("Result", beside(self.out_edit, self.browse))
+        form.addRow("Run", self.run_box)
         self.column.addLayout(form)
         self.column.addWidget(self.area)
         self.column.addWidget(self.types_box)
         self.column.addWidget(self.types_reason)
+        self.column.addWidget(self.run_note)
         self.column.addWidget(self.blocker)
         self.column.addLayout(beside(self.run, self.cancel, self.resume))
         self.column.addWidget(self.bar)
         self.column.addWidget(self.status)
+        self.column.addWidget(self.background)
         self.column.addStretch()
+        self.run_box.activated.connect(self._on_run_chosen)
         self.region_box.activated.connect(self._on_region)
         self.device_box.chosen.connect(self._on_device)
         self.device_box.failed.connect(self.failed.emit)
@@ -156,8 +173,31 @@ class AnalyseTab(Tab):
         except DamaError as error:
             self.failed.emit(error)
             return
+        if self.session.state.analyse.run != "window":
+            self._start_job(plan, region)
+            return
         self.out, self.settings = plan.out, plan.arguments(region)
         self._launch(resume=False)
+
+    def _start_job(self, plan: AnalysePlan, region: Region | None) -> None:
+        slide = self.session.slide
+        if slide is None:
+            return
+        try:
+            settings = job_settings(plan, self.session.path, slide.markers, region)
+        except DamaError as error:
+            self.failed.emit(error)
+            return
+        self.job_asked.emit(settings, self.session.state.analyse.run == "queue")
+
+    def refresh(self, event: object = None) -> None:
+        """Show again what can be done."""
+        self._sync()
+
+    def job_started(self) -> None:
+        """Make ready for the next one: the result's folder is taken."""
+        self.session.state.analyse.out = ""
+        self._sync()
 
     def go_on(self) -> None:
         """Go on with the run that was cancelled, with the settings that it had."""
@@ -173,7 +213,7 @@ class AnalyseTab(Tab):
             from napari_dama.predict.analyse import analyse
 
             with slide:
-                return analyse(slide, out, progress=progress, stop=stop, resume=resume, **settings)
+                return analyse(slide, out, live=True, progress=progress, stop=stop, resume=resume, **settings)
 
         self.noted.emit("")
         self.work = Work(task, self)
@@ -236,12 +276,13 @@ class AnalyseTab(Tab):
         say(self.blocker, plan.blocker)
         self.out_edit.setText("" if plan.out is None else str(plan.out))
         self.out_edit.setCursorPosition(len(self.out_edit.text()))
+        self.run_box.setCurrentIndex(max(self.run_box.findData(state.run), 0))
         self.run.setEnabled(plan.ready and not busy)
         self.cancel.setVisible(busy)
         self.bar.setVisible(busy)
         if busy:
             self.resume.setVisible(False)
-        for widget in (self.region_box, self.device_box, self.out_edit, self.browse):
+        for widget in (self.region_box, self.device_box, self.out_edit, self.browse, self.run_box):
             widget.setEnabled(not busy)
         self._sync_area()
 
@@ -249,12 +290,15 @@ class AnalyseTab(Tab):
         slide = self.session.slide
         if slide is None:
             self.area.setText("")
+            say(self.run_note, "")
             return
         try:
             region = self.region() or Region.whole((slide.shape[1], slide.shape[2]))
         except SettingsError as error:
             self.area.setText(str(error))
+            say(self.run_note, "")
         else:
+            say(self.run_note, run_hint(self.session.state.analyse.run, region))
             self.area.setText(area_sentence(region, self.session.pixel.pixel_um))
 
     def _on_slide(self) -> None:
@@ -272,6 +316,9 @@ class AnalyseTab(Tab):
 
     def _on_types(self, wanted: bool) -> None:
         self.session.state.analyse.types = wanted
+
+    def _on_run_chosen(self, index: int) -> None:
+        self.session.state.analyse.run = self.run_box.itemData(index)
 
     def _on_out(self) -> None:
         self.session.state.analyse.out = self.out_edit.text().strip()
@@ -291,4 +338,5 @@ class AnalyseTab(Tab):
         self.session.state.analyse.events.disconnect(self._sync)
 
 
+_RUN_TIPS = (tooltips.RUN_WINDOW, tooltips.ANALYSE_NOW, tooltips.RUN_QUEUE)
 _REGION_TIPS = (tooltips.REGION_WHOLE, tooltips.REGION_VIEW, tooltips.REGION_SHAPE)

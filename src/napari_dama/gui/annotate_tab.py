@@ -96,7 +96,7 @@ class AnnotateTab(Tab):
         self.box_button = narrow(QPushButton("Box"), tooltips.ANNOTATE_BOX)
         self.box_button.setCheckable(True)
         self.deselect = narrow(QPushButton("Deselect"), tooltips.ANNOTATE_DESELECT)
-        self.confirm = narrow(QPushButton("Right so"), tooltips.ANNOTATE_CONFIRM)
+        self.confirm = narrow(QPushButton("Confirm"), tooltips.ANNOTATE_CONFIRM)
         self.classes = ClassList()
         self.add = narrow(QLineEdit(), tooltips.ANNOTATE_ADD)
         self.add.setPlaceholderText("New class...")
@@ -367,7 +367,8 @@ class AnnotateTab(Tab):
             self.saved.setStyleSheet("color: #e5534b;" if saved.why_not else "")
 
     def _sync_keys(self) -> None:
-        wanted = self.annotator.is_open and (self.state.everywhere or self.isVisible())
+        shown = self.state.everywhere or self.isVisible()
+        wanted = self.annotator.is_open and shown and not self.outlines.editing
         (self.keys.hold if wanted else self.keys.release)()
         active = self.viewer.layers.selection.active
         stranger = active is not None and about(active).get("role") not in ROLES

@@ -15,7 +15,7 @@ from napari_dama.gui.style import heading, muted, narrow, say, wrapped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_dama.gui.cell_table import CellFacts
+    from napari_dama.gui.cell_table import CellFacts, GroupFacts
     from napari_dama.gui.result_layers import OpenResult
 
 
@@ -31,6 +31,7 @@ class CellCard(QWidget):
         self.means_title = muted(QLabel("Mean brightness (full bar: the brightest cells of this slide)"))
         self.means = BarChart()
         self.explain = narrow(QPushButton("Explain this cell"), tooltips.EXPLAIN_CELL)
+        self.deselect = narrow(QPushButton("Deselect"), tooltips.DESELECT)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.setSpacing(4)
@@ -38,6 +39,7 @@ class CellCard(QWidget):
             self.title,
             self.lines,
             self.explain,
+            self.deselect,
             self.types_title,
             self.types,
             self.means_title,
@@ -45,9 +47,20 @@ class CellCard(QWidget):
         ):
             layout.addWidget(widget)
 
-    def show_cell(self, facts: CellFacts | None, result: OpenResult | None, shown: Mapping[str, str]) -> None:
-        """Show a cell, or say how to choose one; ``shown`` has the colours of the markers in the window."""
+    def show_cell(
+        self,
+        facts: CellFacts | None,
+        result: OpenResult | None,
+        shown: Mapping[str, str],
+        classes: Mapping[str, str],
+    ) -> None:
+        """Show a cell, or say how to choose one.
+
+        ``shown`` has the colours of the markers in the window, ``classes`` those of the types.
+        """
         known = facts is not None
+        self.deselect.setVisible(False)
+        self.types_title.setText("How sure the model is")
         for widget in (self.types_title, self.types, self.means_title, self.means, self.explain):
             widget.setVisible(known)
         if facts is None or result is None:
@@ -60,12 +73,40 @@ class CellCard(QWidget):
         self.types_title.setVisible(bool(facts.bars))
         self.types.setVisible(bool(facts.bars))
         self.types.show_bars(
+            [(name, value, f"{value:.0%}", colour_of_type(name, classes)) for name, value in facts.bars],
+            full=1.0,
+        )
+        self._show_means(facts.means, result, shown)
+
+    def show_group(
+        self, facts: GroupFacts, result: OpenResult, shown: Mapping[str, str], classes: Mapping[str, str]
+    ) -> None:
+        """Show how many cells are selected, their types, and the mean of every marker in them."""
+        self.explain.setVisible(False)
+        for widget in (self.deselect, self.means_title, self.means):
+            widget.setVisible(True)
+        self.title.setText(f"{facts.count:,} cells selected".replace(",", " "))
+        say(self.lines, ", ".join(facts.lines))
+        self.types_title.setText("Their types")
+        self.types_title.setVisible(bool(facts.types))
+        self.types.setVisible(bool(facts.types))
+        self.types.show_bars(
             [
-                (name, value, f"{value:.0%}", colour_of_type(name, result.colours))
-                for name, value in facts.bars
+                (
+                    "no type" if name == UNTYPED else name,
+                    count / facts.count,
+                    f"{count}",
+                    colour_of_type(name, classes),
+                )
+                for name, count in facts.types
             ],
             full=1.0,
         )
+        self._show_means(facts.means, result, shown)
+
+    def _show_means(
+        self, means: tuple[tuple[str, float], ...], result: OpenResult, shown: Mapping[str, str]
+    ) -> None:
         self.means.show_bars(
             [
                 (
@@ -74,7 +115,7 @@ class CellCard(QWidget):
                     number(value),
                     shown.get(name) or usual_colour(name),
                 )
-                for name, value in facts.means
+                for name, value in means
             ],
             full=1.0,
         )

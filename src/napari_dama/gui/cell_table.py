@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_dama.gui.cells_model import CellsModel
+
 UNTYPED = "cell"
 UNTYPED_COLOUR = "#39d0d8"
 
@@ -203,3 +205,29 @@ def cell_facts(cells: pd.DataFrame, label: int) -> CellFacts | None:
     if "score" in cells and np.isfinite(row["score"]):
         lines.append(f"Outline score {row['score']:.2f}")
     return CellFacts(label, float(row["y"]), float(row["x"]), kind, bars, tuple(lines), means)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """What the window says of several selected cells: their types, and means of the markers in them."""
+
+    count: int
+    types: tuple[tuple[str, int], ...]
+    lines: tuple[str, ...]
+    means: tuple[tuple[str, float], ...]
+
+
+def group_facts(cells: CellsModel, labels: NDArray[np.int64]) -> GroupFacts:
+    """Return the facts of several cells (n,) that are in the table."""
+    rows = cells.rows_of(labels)
+    table = cells.table.iloc[rows]
+    names, counts = np.unique(cells.types[rows].astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    means = tuple((str(c)[5:], float(table[c].mean())) for c in table.columns if str(c).startswith("mean_"))
+    lines = []
+    if "area_um2" in table:
+        lines.append(f"Area {table['area_um2'].mean():.0f} µm² on average")
+    if "score" in table and table["score"].notna().any():
+        lines.append(f"outline score {table['score'].mean():.2f}")
+    types = tuple((str(names[i]), int(counts[i])) for i in order) if cells.typed else ()
+    return GroupFacts(len(rows), types, tuple(lines), means)

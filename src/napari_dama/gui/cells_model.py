@@ -48,6 +48,8 @@ class CellsModel:
         Other cells are selected.
     classes_changed()
         A class was added, renamed or coloured anew.
+    columns_changed()
+        Columns were computed and added: neighbours, coordinates of a plot.
     """
 
     reset = Signal()
@@ -55,6 +57,7 @@ class CellsModel:
     rows_changed = Signal(object)
     selection_changed = Signal()
     classes_changed = Signal()
+    columns_changed = Signal()
 
     def __init__(self) -> None:
         self._clear()
@@ -217,6 +220,22 @@ class CellsModel:
         touched = np.unique(np.concatenate([out, rows["label"].to_numpy(np.int64)]))
         self.rows_changed.emit(touched)
         self.select(self._selected[self.rows_of(self._selected) >= 0] if len(self._selected) else [])
+
+    def set_columns(self, columns: Mapping[str, ArrayLike]) -> None:
+        """Add columns, or replace those of these names; each (n,) in the table's order.
+
+        Raises
+        ------
+        SettingsError
+            A column has another length than the table.
+        """
+        for name, values in columns.items():
+            if len(np.asarray(values)) != len(self._table):
+                raise SettingsError(
+                    f"Column {name!r} has {len(np.asarray(values))} values for {len(self._table)} cells."
+                )
+        self._table = self._table.assign(**{name: np.asarray(values) for name, values in columns.items()})
+        self.columns_changed.emit()
 
     def _set_table(self, table: pd.DataFrame, types: NDArray[Any], predicted: NDArray[Any]) -> None:
         self._table = table

@@ -31,6 +31,7 @@ class CurvePlot(QWidget):
     def __init__(self, title: str, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.title = title
+        self.unit = "step"
         self.curves: tuple[Curve, ...] = ()
         self.plot: Any = pg.PlotWidget(self)
         self.item: Any = self.plot.getPlotItem()
@@ -66,10 +67,10 @@ class CurvePlot(QWidget):
         said = ", ".join(f"{c.title} {c.y[-1]:.4g}" for c in self.curves if len(c.y))
         self.setAccessibleDescription(f"{self.title}: {said}")
 
-    def set_title(self, title: str) -> None:
-        """Say what the upright axis shows."""
-        if title and title != self.title:
-            self.title = title
+    def set_title(self, title: str, unit: str = "step") -> None:
+        """Say what the upright axis shows, and what is counted along the other one."""
+        if title and (title, unit) != (self.title, self.unit):
+            self.title, self.unit = title, unit
             self.colour()
 
     def set_log(self, on: bool) -> None:
@@ -82,7 +83,7 @@ class CurvePlot(QWidget):
         palette = self.palette()
         ink, ground = palette.windowText().color(), palette.window().color()
         self.plot.setBackground(ground)
-        for name, text in (("left", self.title), ("bottom", "step")):
+        for name, text in (("left", self.title), ("bottom", self.unit)):
             axis = self.item.getAxis(name)
             axis.setPen(pg.mkPen(ink, width=1))
             axis.setTextPen(pg.mkPen(ink))

@@ -32,6 +32,8 @@ TITLES: Final = {
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "f1_50": "F1 at IoU 0.5",
+    "cells": "cells found",
+    "mpx_per_s": "pace",
 }
 
 

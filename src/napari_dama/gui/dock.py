@@ -19,12 +19,15 @@ from qtpy.QtWidgets import (
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
+from napari_dama.gui.adopt import strangers
+from napari_dama.gui.adopt_flow import Adopter
 from napari_dama.gui.analyse_tab import AnalyseTab
 from napari_dama.gui.annotate_tab import AnnotateTab
+from napari_dama.gui.background_runs import BackgroundRuns
 from napari_dama.gui.channels_tab import ChannelsTab
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.gallery import Gallery
-from napari_dama.gui.layers import foreign_file, slides_in
+from napari_dama.gui.layers import LAYER_SLIDE, foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
 from napari_dama.gui.preferences import apply_folders, read_preferences
 from napari_dama.gui.results_tab import ResultsTab
@@ -68,6 +71,8 @@ class DamaDock(QWidget):
         self.model_box = narrow(QComboBox(), tooltips.MODEL)
         self.facts = muted(QLabel())
         self.adopt = narrow(QPushButton("Open it as a slide"), tooltips.OPEN_AS_SLIDE)
+        self.use_layers = narrow(QPushButton("Use layers as a slide ..."), tooltips.USE_LAYERS)
+        self.adopter = Adopter(self.viewer, self.session, self)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -82,7 +87,8 @@ class DamaDock(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setObjectName("dama_tabs")
         self.tabs.setUsesScrollButtons(True)
-        self.tabs.setStyleSheet("QTabBar::tab { padding: 3px 3px; }")  # six tabs in 320 px
+        points = 0.86 * max(self.tabs.font().pointSizeF(), 8.0)  # six tabs in 320 px
+        self.tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px 2px; font-size: {points:.1f}pt; }}")
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         for name, tab in self.named_tabs.items():
             self.tabs.addTab(_scrolled(tab), name)
@@ -93,6 +99,7 @@ class DamaDock(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.facts)
         layout.addWidget(self.adopt)
+        layout.addWidget(self.use_layers)
         layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(300)
@@ -121,6 +128,11 @@ class DamaDock(QWidget):
         self.session.models_changed.connect(self._sync_models)
         self.session.failed.connect(self.message.show_error)
         self.adopt.clicked.connect(self._on_adopt)
+        self.use_layers.clicked.connect(self.adopter.ask)
+        self.adopter.adopted.connect(self._on_adopted)
+        self.adopter.failed.connect(self.message.show_error)
+        self.adopter.noted.connect(self.message.show_note)
+        self.channels.relinked.connect(self._on_relinked)
         self.slide_box.activated.connect(self._on_slide_chosen)
         self.model_box.activated.connect(self._on_model_chosen)
         for tab in self.named_tabs.values():
@@ -128,22 +140,25 @@ class DamaDock(QWidget):
             tab.noted.connect(self.message.show_note)
         self.analyse.analysed.connect(self._on_analysed)
         self.analyse.tile_done.connect(self.results.show_live)
+        self.runs = BackgroundRuns(self)
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
         self.annotate.gallery_asked.connect(self.show_gallery)
         self.annotate.improve.accepted.connect(self._on_improved)
+        self.explain.cell_asked.connect(self._on_cell_asked)
         self.train.model_offered.connect(self._on_model_offered)
 
     def _sync_slides(self, event: object = None) -> None:
         paths = slides_in(self.viewer.layers)
         self.slide_box.clear()
         for path in paths:
-            self.slide_box.addItem(path.replace("\\", "/").rsplit("/", 1)[-1], path)
+            self.slide_box.addItem(path.removeprefix(LAYER_SLIDE).replace("\\", "/").rsplit("/", 1)[-1], path)
             self.slide_box.setItemData(self.slide_box.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
         if not paths:
             self.slide_box.addItem("none open", "")
         wanted = self.state.slide if self.state.slide in paths else (paths[-1] if paths else "")
         self.slide_box.setCurrentIndex(max(self.slide_box.findData(wanted), 0))
+        self.session.forget_others(paths)
         self.state.slide = wanted
         self._sync_facts()
 
@@ -161,8 +176,10 @@ class DamaDock(QWidget):
         slide = self.session.slide
         stranger = foreign_file(self.viewer.layers) if slide is None else ""
         self.adopt.setVisible(bool(stranger))
+        images = strangers(self.viewer.layers)
+        self.use_layers.setVisible(bool(images))
         if slide is None:
-            self.facts.setText(_OTHER_READER if stranger else _NOTHING_OPEN)
+            self.facts.setText(_OTHER_READER if images else _NOTHING_OPEN)
             return
         count, height, width = slide.shape
         pixel = self.session.pixel.pixel_um
@@ -175,6 +192,14 @@ class DamaDock(QWidget):
             self.viewer.open(path, plugin="napari-dama")
         except (DamaError, OSError, ValueError) as error:
             self.message.show_error(error)
+
+    def _on_adopted(self, slide: str, names: tuple[str, ...]) -> None:
+        self._on_relinked(slide)
+        self.channels.deeds.rename(names)
+
+    def _on_relinked(self, slide: str) -> None:
+        self.state.slide = slide
+        self._sync_slides()
 
     def _on_slide_chosen(self, index: int) -> None:
         self.message.clear()
@@ -203,11 +228,16 @@ class DamaDock(QWidget):
             self.gallery.failed.connect(self.message.show_error)
             self.gallery.noted.connect(self.message.show_note)
             self.gallery.cell_asked.connect(self.annotate.show_cell)
+            self.annotate.outlines.files.written.connect(self.gallery.reload)
             self.viewer.window.add_dock_widget(self.gallery, name="DAMA gallery", area="bottom")
         elif (area := self.gallery.parentWidget()) is not None:
             area.show()
             area.raise_()
         return self.gallery
+
+    def _on_cell_asked(self, label: int) -> None:
+        """Explain goes to another cell: it becomes the clicked one."""
+        self.session.cells.select([label])
 
     def _on_model_offered(self, name: str) -> None:
         self.state.model = name
@@ -247,7 +277,10 @@ class DamaDock(QWidget):
 
 
 _NOTHING_OPEN = "Open a slide with File > Open, or take File > Open Sample > DAMA to try it out."
-_OTHER_READER = "The image in the window was opened by another reader, without its markers."
+_OTHER_READER = (
+    "The image in the window belongs to no slide yet: another reader opened it, or it was added by hand. "
+    "Use its layers as a slide, and name the markers."
+)
 
 
 def _scrolled(tab: QWidget) -> QScrollArea:

@@ -28,6 +28,12 @@ def _said(record: Mapping[str, Any]) -> str:
         return f"Step {step}: {_numbers(record)}"
     if kind == "parent":
         return f"The parent {record.get('name')} on the same data: {_numbers(record)}"
+    if kind == "analysing":
+        done, notes = record.get("tiles_done"), [f"{note}." for note in record.get("notes") or ()]
+        how = f"{record.get('tiles')} tiles with {record.get('model')} on {record.get('device')}."
+        return " ".join([f"Went on after {done} of {how}" if done else f"Began with {how}", *notes])
+    if "tiles" in record and kind in ("stopped", "finished"):
+        return _end_of_analysis(kind, record)
     if kind == "stopped":
         return f"Stopped at step {step}; a checkpoint is kept."
     if kind == "finished":
@@ -57,6 +63,15 @@ def _said(record: Mapping[str, Any]) -> str:
         return " ".join([f"Data: {counts}{f', {held} to validate' if held else ''}.", *notes])
     rest = {key: value for key, value in record.items() if key not in ("time", "kind")}
     return " ".join([kind, *(f"{key}={value}" for key, value in rest.items())])
+
+
+def _end_of_analysis(kind: str, record: Mapping[str, Any]) -> str:
+    cells = f"{record.get('cells')} cells"
+    if kind == "stopped":
+        return f"Stopped after {record.get('step')} of {record.get('tiles')} tiles; {cells} are kept."
+    notes = [f"{note}." for note in record.get("notes") or ()]
+    seconds = float(record.get("seconds") or 0)
+    return " ".join([f"Finished: {cells} in {record.get('tiles')} tiles, {seconds:.0f} s of work.", *notes])
 
 
 def _findings(found: object) -> str:

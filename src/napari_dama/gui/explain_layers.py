@@ -5,19 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap
 
+from napari_dama.gui.explain_pictures import shown_difference
 from napari_dama.gui.explain_plan import placing, view_of
 from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour, usual_colour
+from napari_dama.slides.picture import composite
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.session import Session
-    from napari_dama.predict.explain import Explanation
+    from napari_dama.gui.state import ExplainMask, ExplainShow
+    from napari_dama.predict.explanation import CropPlace, Explanation
+    from napari_dama.predict.impute import Imputed
 
 _HIDDEN = (0.0, 0.0, 0.0, 0.82)
 _SHARED = (1.0, 0.85, 0.1, 0.55)
+NAMES = {
+    "seen": "Explain: hidden from the model",
+    "filled": "Explain: filled in",
+    "difference": "Explain: difference",
+    "error": "Explain: error",
+    "overlap": "Explain: seen by both masks",
+}
 
 
 def remove_layers(viewer: napari.Viewer) -> None:
@@ -26,107 +37,186 @@ def remove_layers(viewer: napari.Viewer) -> None:
         viewer.layers.remove(layer)
 
 
-def marker_colours(viewer: napari.Viewer, session: Session, explanation: Explanation) -> dict[int, str]:
-    """Return the colour of each of the model's markers that the window shows, by its place in the panel."""
+def marker_colours(viewer: napari.Viewer, session: Session) -> dict[int, str]:
+    """Return the colour of each of the model's markers that the window shows, by its place in the panel.
+
+    When none is visible, the usual colours of all that the slide has.
+    """
     plan = session.plan
+    if plan is None or plan.channels is None:
+        return {}
     layers = {
         about(layer)["index"]: layer for layer in layers_of(viewer.layers, "marker", session.state.slide)
     }
-    if plan is None or plan.channels is None:
-        return {i: usual_colour(name) for i, name in enumerate(explanation.markers) if explanation.present[i]}
-    out = {}
-    for place, index in enumerate(plan.channels.indices):
-        if index is not None and index in layers and layers[index].visible:
-            out[place] = shown_colour(layers[index])
-    return out
+    present = {place: index for place, index in enumerate(plan.channels.indices) if index is not None}
+    shown = {
+        place: shown_colour(layers[index])
+        for place, index in present.items()
+        if index in layers and layers[index].visible
+    }
+    return shown or {place: usual_colour(session.panel.names[place]) for place in present}
 
 
-def add_layers(viewer: napari.Viewer, session: Session, explanation: Explanation) -> list[Any]:
-    """Show an explanation on its slide; returns the layers, all of them hidden."""
-    remove_layers(viewer)
-    active = viewer.layers.selection.active
+def show_explanation(
+    viewer: napari.Viewer,
+    session: Session,
+    explanation: Explanation,
+    *,
+    mask: ExplainMask,
+    show: ExplainShow,
+    marker: int | None = None,
+) -> Any:
+    """Show one picture of an explanation on its slide, and hide the others; returns its layer, None for the slide alone.
+
+    Each kind of picture has one layer, made when it is first asked for and filled anew afterwards: many layers would take
+    napari longer than the model takes.
+
+    Parameters
+    ----------
+    marker
+        Place in the panel of the one marker that is shown; None: all of them.
+    """
+    for layer in layers_of(viewer.layers, "explain"):
+        if about(layer)["show"] != show:
+            layer.visible = False
+    if show == "slide":
+        return None
     um = session.pixel.pixel_um or 1.0
     pixels = placing(explanation.crop_region, um)
-    patch_px = explanation.input.shape[1] // len(explanation.hidden_random)
-    pieces = placing(explanation.crop_region, um, every=patch_px)
-    whole = placing(explanation.crop_region, um, every=explanation.input.shape[1])
-    colours = marker_colours(viewer, session, explanation)
-    made: list[Any] = []
-
-    def tag(mask: str, show: str) -> dict[str, Any]:
-        return {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
-
-    for mask in ("random", "adaptive"):
-        view = view_of(explanation, mask)
-        made.append(
-            viewer.add_image(
-                np.zeros((1, 1), np.float32),
-                name=f"Explain {mask}: backdrop",
-                contrast_limits=(0, 1),
-                blending="opaque",
-                metadata=tag(mask, "filled"),
-                visible=False,
-                **whole,
-            )
-        )
-        for index, colour in colours.items():
-            made.append(
-                viewer.add_image(
-                    view.filled[index],
-                    name=f"Explain {mask}: {explanation.markers[index]}",
-                    colormap=colour_ramp(colour),
-                    contrast_limits=(0, 1),
-                    blending="additive",
-                    metadata=tag(mask, "filled"),
-                    visible=False,
-                    **pixels,
-                )
-            )
-        made.append(
-            viewer.add_labels(
-                view.hidden.astype(np.uint8),
-                name=f"Explain {mask}: hidden",
-                colormap=_one_colour(_HIDDEN),
-                opacity=1.0,
-                metadata=tag(mask, "seen"),
-                visible=False,
-                **pieces,
-            )
-        )
+    pieces = placing(
+        explanation.crop_region, um, every=explanation.input.shape[1] // len(explanation.hidden_random)
+    )
+    view = view_of(explanation, mask)
+    kind, options = "image", dict[str, Any]()
+    data: Any
+    if show == "filled":
+        colours = marker_colours(viewer, session)
+        data = composite(view.filled, colours if marker is None else {marker: colours.get(marker, "#ffffff")})
+        options = {"rgb": True, "blending": "translucent", **pixels}
+    elif show == "difference":
+        data = shown_difference(explanation, mask, marker)
+        options = {"colormap": two_sided_colormap(), "contrast_limits": (-0.5, 0.5), **pixels}
+    elif show == "error":
+        data = view.error
         top = max(float(explanation.error_random.max()), float(explanation.error_adaptive.max()), 1e-6)
-        made.append(
-            viewer.add_image(
-                view.error,
-                name=f"Explain {mask}: error",
-                colormap="magma",
-                contrast_limits=(0, top),
-                blending="translucent",
-                opacity=0.85,
-                metadata=tag(mask, "error"),
-                visible=False,
-                **pieces,
-            )
-        )
-    made.append(
-        viewer.add_labels(
-            explanation.overlap.astype(np.uint8),
-            name="Explain: seen twice",
-            colormap=_one_colour(_SHARED),
-            opacity=1.0,
-            metadata=tag("both", "overlap"),
-            visible=False,
-            **pieces,
-        )
+        options = {"colormap": "magma", "contrast_limits": (0, top), "opacity": 0.85, **pieces}
+    else:
+        kind, data = "labels", (view.hidden if show == "seen" else explanation.overlap).astype(np.uint8)
+        colour = _HIDDEN if show == "seen" else _SHARED
+        options = {"colormap": _one_colour(colour), "opacity": 1.0, **pieces}
+    options["metadata"] = {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
+    return _put(viewer, ("explain", show), kind, NAMES[show], data, options)
+
+
+def add_map(
+    viewer: napari.Viewer, session: Session, values: Any, place: CropPlace, *, name: str, signed: bool
+) -> Any:
+    """Show a map over patches (h, w) on the slide, in place of an older one; returns the layer."""
+    top = max(float(np.abs(values).max()), 1e-9)
+    options: dict[str, Any] = {
+        "colormap": two_sided_colormap() if signed else "magma",
+        "contrast_limits": (-top, top) if signed else (0, top),
+        "blending": "translucent",
+        "opacity": 0.7,
+        "interpolation2d": "linear",
+        **placing(place, session.pixel.pixel_um or 1.0),
+        "metadata": {KEY: {"role": "explain map", "slide": session.state.slide}},
+    }
+    return _put(viewer, ("explain map", ""), "image", name, values, options)
+
+
+def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colour: str) -> Any:
+    """Show a predicted marker on the slide; each marker has one such layer. Returns it."""
+    options: dict[str, Any] = {
+        "colormap": colour_ramp(colour),
+        "contrast_limits": (0, 1),
+        "blending": "additive",
+        **placing(imputed.place, session.pixel.pixel_um or 1.0),
+        "metadata": {
+            KEY: {"role": f"imputed {imputed.marker}", "slide": session.state.slide, "marker": imputed.marker}
+        },
+    }
+    which = f"imputed {imputed.marker}", ""
+    return _put(viewer, which, "image", f"{imputed.marker}, predicted", imputed.image, options)
+
+
+def remove_imputed(viewer: napari.Viewer) -> None:
+    """Remove all predicted markers."""
+    for layer in list(viewer.layers):
+        if str(about(layer).get("role", "")).startswith("imputed "):
+            viewer.layers.remove(layer)
+
+
+def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, float], side_px: float) -> Any:
+    """Outline the square of the slide (centre y, x and side in level-0 pixels) that is looked at; returns the layer."""
+    um = session.pixel.pixel_um or 1.0
+    options: dict[str, Any] = {
+        "symbol": "square",
+        "size": side_px,
+        "face_color": "transparent",
+        "border_color": "white",
+        "border_width": 0.02,
+        "scale": (um, um),
+        "units": ("um", "um"),
+        "metadata": {KEY: {"role": "explain square", "slide": session.state.slide}},
+    }
+    return _put(viewer, ("explain square", ""), "points", "Explain: square", [centre], options)
+
+
+def mark_alike(
+    viewer: napari.Viewer, session: Session, centres: Any, labels: list[int], distances: list[float]
+) -> Any:
+    """Ring the cells that are alike (centres (n, 2) in level-0 pixels); the features hold labels and distances."""
+    um = session.pixel.pixel_um or 1.0
+    for old in layers_of(viewer.layers, "alike"):
+        viewer.layers.remove(old)
+    active = viewer.layers.selection.active
+    layer = viewer.add_points(
+        centres,
+        name="More like this",
+        features={"label": labels, "distance": distances},
+        size=30 * 0.325 / um,
+        face_color="transparent",
+        border_color="#ffd400",
+        border_width=0.08,
+        scale=(um, um),
+        units=("um", "um"),
+        metadata={KEY: {"role": "alike", "slide": session.state.slide}},
     )
     viewer.layers.selection.active = active
-    return made
+    return layer
 
 
-def show_layers(viewer: napari.Viewer, mask: str, show: str) -> None:
-    """Make the layers of one mask and one question visible, and hide the others."""
-    for layer in layers_of(viewer.layers, "explain"):
-        facts = about(layer)
-        layer.visible = facts["show"] == show and facts["mask"] in (mask, "both")
+def _put(
+    viewer: napari.Viewer, which: tuple[str, str], kind: str, name: str, data: Any, options: dict[str, Any]
+) -> Any:
+    """Fill a layer anew, by its role and what it shows, or add it; returns it, visible."""
+    role, show = which
+    there = [layer for layer in layers_of(viewer.layers, role) if about(layer).get("show", "") == show]
+    for layer in there:
+        layer.data = data
+        for key in ("scale", "translate", "contrast_limits", "colormap", "size"):
+            if key in options:
+                setattr(layer, key, options[key])
+        layer.metadata = {**layer.metadata, **options["metadata"]}
+        layer.visible = True
+        return layer
+    active = viewer.layers.selection.active
+    add = {"image": viewer.add_image, "labels": viewer.add_labels, "points": viewer.add_points}[kind]
+    layer = add(data, name=name, **options)
+    viewer.layers.selection.active = active
+    return layer
+
+
+def two_sided_colormap() -> Colormap:
+    """Return blue below, clear at and red above the middle, so that the slide shines through where nothing differs."""
+    return Colormap(
+        colors=np.array(
+            [[0.2, 0.45, 1, 1], [0.2, 0.45, 1, 0], [1, 0.3, 0.2, 0], [1, 0.3, 0.2, 1]], np.float32
+        ),
+        controls=[0, 0.499, 0.501, 1],
+        name="DAMA difference",
+    )
 
 
 def _one_colour(rgba: tuple[float, float, float, float]) -> DirectLabelColormap:

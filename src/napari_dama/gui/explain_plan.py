@@ -12,12 +12,25 @@ from napari_dama.slides.picture import linear
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_dama.predict.explain import CropPlace, Explanation
+    from napari_dama.predict.explanation import CropPlace, Explanation
 
+QUESTIONS = {
+    "fill": "What does it fill in?",
+    "type": "What does the type rest on?",
+    "missing": "What if a marker were missing?",
+    "like": "Which cells are like this?",
+}
+MAPS = {
+    "spots": "spots that matter, tested",
+    "pooled": "attention of what is read",
+    "class": "attention, class token",
+    "rollout": "attention through all layers",
+}
 MASKS = {"random": "Random mask", "adaptive": "Adaptive mask"}
 SHOWS = {
     "seen": "what the model saw",
     "filled": "what it filled in",
+    "difference": "where too bright or dark",
     "error": "where it was wrong",
     "overlap": "pieces that both masks show",
     "slide": "the slide only",

@@ -1,179 +1,204 @@
-"""Tab 4, *Explain*: what the model fills in when most of a cell's surroundings are hidden from it."""
+"""Tab 4, *Explain*: four questions to the model about a place or a cell, followed live by the cursor where wished."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QSlider, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QPushButton, QWidget
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.explain_layers import add_layers, marker_colours, remove_layers, show_layers
-from napari_dama.gui.explain_plan import MASKS, SHOWS, sentence
+from napari_dama.gui.explain_ask import Asker
+from napari_dama.gui.explain_fill import FillPage
+from napari_dama.gui.explain_follow import Follower
+from napari_dama.gui.explain_layers import mark_square
+from napari_dama.gui.explain_like import LikePage
+from napari_dama.gui.explain_missing import MissingPage
+from napari_dama.gui.explain_page import Context, Page
+from napari_dama.gui.explain_plan import QUESTIONS
+from napari_dama.gui.explain_type import TypePage
 from napari_dama.gui.layers import about, layers_of
-from napari_dama.gui.pictures import Pictures
 from napari_dama.gui.place import camera_of, view_centre
 from napari_dama.gui.style import Tab, beside, muted, narrow, say, wrapped
-from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_dama.gui.explain_ask import Loaded
     from napari_dama.gui.session import Session
-    from napari_dama.predict.explain import Explanation
+    from napari_dama.gui.work import Report, Stop
+    from napari_dama.predict.explanation import Explanation
 
 
 class ExplainTab(Tab):
-    """Thin view of ``state.explain``."""
+    """Thin view of ``state.explain``: where, which question, and the page of that question.
+
+    Signals
+    -------
+    cell_asked(label)
+        The user wants to go to a cell of the open result.
+    """
+
+    cell_asked = QtSignal(int)
 
     def __init__(self, viewer: napari.Viewer, session: Session, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
         self.session = session
         self.state = session.state.explain
-        self.explanation: Explanation | None = None
-        self.work: Work | None = None
-        self._again = False
-        self._loaded: dict[str, Any] = {}
+        self.asker = Asker(self)
+        self.context = Context(viewer, session, self.asker)
+        self._cell: tuple[float, float] | None = None
+        self._going = False
         self._build()
         self.wait = QTimer(self)
         self.wait.setSingleShot(True)
         self.wait.setInterval(250)
         self.wait.timeout.connect(self.compute)
-        self.state.events.show.connect(self._show)
-        self.state.events.mask.connect(self._show)
-        session.slide_changed.connect(self._on_slide)
-        session.plan_changed.connect(self._on_plan)
-        self._show()
+        self.follower = Follower(viewer, session, self._follows, self._ready, self)
+        self._connect()
         self._sync()
 
     def _build(self) -> None:
-        self.intro = muted(QLabel(_INTRO))
         self.cell = narrow(QPushButton("Clicked cell"), tooltips.EXPLAIN_CELL)
-        self.centre = narrow(QPushButton("Centre of the view"), tooltips.EXPLAIN_CENTRE)
-        self.mask_ratio = _slider(50, 95, tooltips.MASK_RATIO)
-        self.overlap = _slider(0, 100, tooltips.OVERLAP_RATIO)
-        self.mask_text, self.overlap_text = QLabel(), QLabel()
-        for label in (self.mask_text, self.overlap_text):
-            label.setFixedWidth(40)
-        self.another = narrow(QPushButton("Another mask"), tooltips.ANOTHER_MASK)
+        self.centre = narrow(QPushButton("Centre of view"), tooltips.EXPLAIN_CENTRE)
+        self.follow = QCheckBox("Follow the cursor")
+        self.follow.setToolTip(tooltips.EXPLAIN_FOLLOW)
         self.clear = narrow(QPushButton("Clear"), tooltips.EXPLAIN_CLEAR)
-        self.mask_box = narrow(QComboBox(), tooltips.EXPLAIN_MASK)
-        for key, title in MASKS.items():
-            self.mask_box.addItem(title, key)
-        self.show_box = narrow(QComboBox(), tooltips.EXPLAIN_SHOW)
-        for key, title in SHOWS.items():
-            self.show_box.addItem(title, key)
-        self.pictures = Pictures()
+        self.question_box = narrow(QComboBox(), tooltips.EXPLAIN_QUESTION)
+        for key, title in QUESTIONS.items():
+            self.question_box.addItem(title, key)
         self.text = wrapped(QLabel())
-        self.text.setToolTip(tooltips.EXPLAIN_HONEST)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Hidden", beside(self.mask_ratio, self.mask_text))
-        form.addRow("Overlap", beside(self.overlap, self.overlap_text))
-        showing = QFormLayout()
-        showing.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        showing.addRow("Mask", self.mask_box)
-        showing.addRow("Show", self.show_box)
+        self.intro = muted(QLabel())
+        self.fill, self.type = FillPage(self.context), TypePage(self.context)
+        self.missing, self.like = MissingPage(self.context), LikePage(self.context)
+        self.pages: dict[str, Page] = {
+            "fill": self.fill,
+            "type": self.type,
+            "missing": self.missing,
+            "like": self.like,
+        }
+        self.column.addWidget(self.question_box)
         self.column.addWidget(self.intro)
         self.column.addLayout(beside(self.cell, self.centre))
-        self.column.addLayout(form)
-        self.column.addLayout(beside(self.another, self.clear))
+        self.column.addLayout(beside(self.follow, self.clear))
         self.column.addWidget(self.text)
-        self.column.addWidget(self.pictures)
-        self.column.addLayout(showing)
+        for page in self.pages.values():
+            self.column.addWidget(page)
         self.column.addStretch()
+
+    def _connect(self) -> None:
+        self.question_box.activated.connect(self._on_question)
         self.cell.clicked.connect(self.explain_cell)
         self.centre.clicked.connect(self.explain_centre)
-        self.mask_ratio.valueChanged.connect(self._on_ratio)
-        self.overlap.valueChanged.connect(self._on_ratio)
-        self.another.clicked.connect(self._on_another)
+        self.follow.toggled.connect(self._on_follow)
         self.clear.clicked.connect(self.forget)
-        self.mask_box.activated.connect(self._on_mask)
-        self.show_box.activated.connect(self._on_show)
+        self.asker.answered.connect(self._on_answer)
+        self.asker.failed.connect(self._on_failed)
+        self.asker.progressed.connect(self._on_progress)
+        self.asker.busy_changed.connect(self._sync)
+        self.like.cell_asked.connect(self._on_cell_asked)
+        for page in self.pages.values():
+            page.failed.connect(self.failed.emit)
+        events = self.state.events
+        events.question.connect(self._on_question_state)
+        events.follow.connect(self._on_follow_state)
+        for event in (events.mask_ratio, events.overlap_ratio):
+            event.connect(self._on_ratio)
+        events.seed.connect(self._on_seed)
+        self.session.slide_changed.connect(self._on_slide)
+        self.session.plan_changed.connect(self._on_plan)
+        self.session.cells.reset.connect(self._on_result)
+        self.follower.moved.connect(self._on_cursor)
+        self.follower.clicked.connect(self._on_kept)
+
+    @property
+    def page(self) -> Page:
+        """The page of the question that is asked."""
+        return self.pages[self.state.question]
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """What was filled in last."""
+        return self.fill.explanation
+
+    @property
+    def work(self) -> object | None:
+        """What is being worked on; None when nothing is."""
+        return (self.asker if self.asker.busy else None) or self.like.work or self.fill.saving
 
     def set_cell(self, centre: tuple[float, float] | None) -> None:
-        """Tell which cell is the clicked one."""
+        """Tell which cell is the clicked one; the pages about cells ask anew."""
         self._cell = centre
+        about_cells = self.state.question in ("type", "like") and not self._going
+        if centre is not None and about_cells and self.isVisible():
+            self.explain_cell()
         self._sync()
-
-    _cell: tuple[float, float] | None = None
 
     def explain_cell(self) -> None:
         """Explain the cell that was clicked last."""
         if self._cell is not None:
+            self.state.follow = False
             self.state.at = self._cell
             self.compute()
 
     def explain_centre(self) -> None:
         """Explain the middle of the view."""
-        layers = layers_of(self.viewer.layers, "marker", self.session.state.slide)
+        layers = self._markers()
         if layers:
+            self.state.follow = False
             self.state.at = view_centre(self.viewer, layers[0])
             self.compute()
 
     def compute(self) -> None:
-        """Compute the explanation in a thread; asked while it runs, once more afterwards."""
+        """Ask the page's question about the place; asked anew while an answer is awaited, only the newest counts."""
         if self.state.at is None or self._blocker():
             return
-        if self.work is not None:
-            self._again = True
+        self._outline(self.state.at)
+        self.page.ask(self.state.at)
+
+    def warm_up(self) -> None:
+        """Load the model before the first question."""
+        if self.asker.loaded_once or self.asker.busy or self._blocker():
             return
-        slide, loaded = self.session.reopen(), self._loaded
-        name, chosen = self.session.state.model, dict(self.session.state.channels.chosen)
-        key = f"{name} {self.session.state.slide}"
-        asked: dict[str, Any] = {
-            "at": self.state.at,
-            "mask_ratio": self.state.mask_ratio,
-            "overlap_ratio": self.state.overlap_ratio,
-            "seed": self.state.seed,
-        }
 
-        def task(progress: Report, stop: Stop) -> Any:
-            from napari_dama.models.shelf import load_model
-            from napari_dama.predict.device import pick_device
-            from napari_dama.predict.explain import reconstruct
-            from napari_dama.slides.intensity import slide_stats
+        def question(loaded: Loaded, progress: Report, stop: Stop) -> bool:
+            loaded.explainer()
+            return True
 
-            with slide:
-                if loaded.get("key") != key:
-                    loaded.update(key=key, model=load_model(name, pick_device()), stats=slide_stats(slide))
-                return reconstruct(
-                    slide, model=loaded["model"], stats=loaded["stats"], chosen=chosen or None, **asked
-                )
+        self.asker.ask("load", self.context.bench(), question)
 
-        self.work = Work(task, self)
-        self.work.finished.connect(self._on_finished)
-        self.work.failed.connect(self._on_failed)
+    def showEvent(self, event: Any) -> None:
+        """Qt shows the tab."""
+        super().showEvent(event)
+        self.like.refresh()
         self._sync()
-        self.work.start()
+        self.warm_up()
 
-    def _on_finished(self, explanation: Explanation) -> None:
-        self.work = None
-        self.explanation = explanation
-        add_layers(self.viewer, self.session, explanation)
-        self.pictures.show_explanation(explanation, marker_colours(self.viewer, self.session, explanation))
-        self._show()
+    def _on_answer(self, kind: str, value: Any) -> None:
+        for page in self.pages.values():
+            page.on_answer(kind, value)
+        if kind in ("fill", "missing") and not self.state.follow:
+            self._centre_view()
+        self.follower.answered()
         self._sync()
-        self._centre_view()
-        if self._again:
-            self._again = False
-            self.compute()
 
-    def _on_failed(self, error: Exception) -> None:
-        self.work = None
-        self._again = False
+    def _on_progress(self, kind: str, what: Any) -> None:
+        self.page.on_progress(kind, what)
+
+    def _on_failed(self, kind: str, error: Exception) -> None:
+        self.state.follow = False
         self._sync()
         self.failed.emit(error)
 
     def _centre_view(self) -> None:
-        """Move the camera to the crop when it is out of sight."""
-        if self.explanation is None:
+        """Move the camera to the place when it is out of sight."""
+        at, card = self.state.at, self.session.card
+        if at is None or card is None:
             return
-        place, side_px = self.explanation.crop_region, self.explanation.input.shape[1]
         um = self.session.pixel.pixel_um or 1.0
-        side = side_px * place.step_px * um
-        middle = (place.y0 * um + side / 2, place.x0 * um + side / 2)
+        middle, side = (at[0] * um, at[1] * um), card.crop_um
         camera = camera_of(self.viewer)
         y, x = camera.center[-2:]
         reach = 300 / max(camera.zoom, 1e-9)
@@ -181,99 +206,153 @@ class ExplainTab(Tab):
             camera.center = (*camera.center[:-2], *middle)
             camera.zoom = max(camera.zoom, 350 / side)
 
-    def _show(self) -> None:
-        show_layers(self.viewer, self.state.mask, self.state.show)
-        self.mask_box.setCurrentIndex(max(self.mask_box.findData(self.state.mask), 0))
-        self.show_box.setCurrentIndex(max(self.show_box.findData(self.state.show), 0))
+    def _outline(self, at: tuple[float, float]) -> None:
+        """Outline what the model looks at."""
+        card, um = self.session.card, self.session.pixel.pixel_um or 1.0
+        if card is not None:
+            zoom = card.architecture.type_zoom if self.state.question == "type" else 1.0
+            mark_square(self.viewer, self.session, at, card.crop_um / zoom / um)
 
-    def _blocker(self) -> str:
-        card = self.session.card
-        if not self.session.blocker and card is not None and "reconstruct" not in card.tasks:
-            return f"The model {card.name} cannot fill in what is hidden. Choose one that can, such as a pretrained model."
-        return self.session.blocker
+    def _on_cursor(self, y: float, x: float) -> None:
+        self.state.at = (y, x)
+        self._outline((y, x))
+        self.page.ask((y, x), live=True)
 
-    def _sync(self) -> None:
-        blocker, busy = self._blocker(), self.work is not None
-        self.cell.setEnabled(not blocker and self._cell is not None)
-        self.centre.setEnabled(not blocker)
-        made = self.explanation is not None
-        self.another.setEnabled(made and not blocker)
-        self.clear.setEnabled(made)
-        for widget in (self.mask_box, self.show_box):
-            widget.setEnabled(made)
-        self.pictures.setVisible(made)
-        for slider, value in (
-            (self.mask_ratio, self.state.mask_ratio),
-            (self.overlap, self.state.overlap_ratio),
-        ):
-            blocked = slider.blockSignals(True)
-            slider.setValue(round(value * 100))
-            slider.blockSignals(blocked)
-        self.mask_text.setText(f"{self.state.mask_ratio:.0%}")
-        self.overlap_text.setText(f"{self.state.overlap_ratio:.0%}")
-        if busy:
-            say(self.text, "The model is filling in ..." if made else "Loading the model ...")
-        elif blocker:
-            say(self.text, blocker)
-        elif self.explanation is not None:
-            say(self.text, sentence(self.explanation))
-        else:
-            say(self.text, "Click a cell in Results, or take the centre of the view.")
-
-    def _on_ratio(self, value: int) -> None:
-        self.state.mask_ratio = self.mask_ratio.value() / 100
-        self.state.overlap_ratio = self.overlap.value() / 100
-        self._sync()
-        if self.explanation is not None:
-            self.wait.start()
-
-    def _on_another(self) -> None:
-        self.state.seed += 1
+    def _on_kept(self, y: float, x: float) -> None:
+        """A click while the cursor is followed keeps the place."""
+        self.state.follow = False
+        self.state.at = (y, x)
         self.compute()
 
-    def _on_mask(self, index: int) -> None:
-        self.state.mask = self.mask_box.itemData(index)
+    def _follows(self) -> bool:
+        return self.state.follow and self.isVisible()
 
-    def _on_show(self, index: int) -> None:
-        self.state.show = self.show_box.itemData(index)
+    def _ready(self) -> bool:
+        return not self.asker.busy and not self._blocker()
+
+    def _markers(self) -> list[Any]:
+        return layers_of(self.viewer.layers, "marker", self.session.state.slide)
+
+    def _blocker(self) -> str:
+        return self.session.blocker or self.page.blocker()
+
+    def _sync(self, event: Any = None) -> None:
+        blocker, busy = self._blocker(), self.asker.busy
+        self.question_box.setCurrentIndex(max(self.question_box.findData(self.state.question), 0))
+        say(self.intro, INTROS[self.state.question])
+        self.cell.setVisible(self.state.question != "like")
+        self.cell.setEnabled(not blocker and self._cell is not None)
+        self.centre.setEnabled(not blocker)
+        self.centre.setVisible(self.state.question != "like")
+        self.follow.setVisible(self.page.follows)
+        self.follow.setEnabled(not blocker)
+        blocked = self.follow.blockSignals(True)
+        self.follow.setChecked(self.state.follow)
+        self.follow.blockSignals(blocked)
+        self.clear.setEnabled(self.state.at is not None)
+        for page in self.pages.values():
+            page.setVisible(page is self.page and not blocker)
+            if page is self.page:
+                page.sync()
+        if blocker:
+            say(self.text, blocker)
+        elif busy and not self.asker.loaded_once:
+            say(self.text, "Loading the model ...")
+        elif self.state.follow:
+            say(self.text, "Move the cursor over the slide; click to keep a place.")
+        elif self.state.at is None and self.state.question != "like":
+            say(self.text, "Click a cell in Results, take the centre of the view, or follow the cursor.")
+        else:
+            say(self.text, "")
+
+    def _on_question(self, index: int) -> None:
+        self.state.question = self.question_box.itemData(index)
+
+    def _on_question_state(self) -> None:
+        if not self.page.follows:
+            self.state.follow = False
+        self._sync()
+        self.compute()
+
+    def _on_follow(self, wanted: bool) -> None:
+        self.state.follow = wanted
+
+    def _on_follow_state(self) -> None:
+        if not self.state.follow:
+            self.follower.stop()
+        self._sync()
+
+    def _on_ratio(self) -> None:
+        """A slider moves in many small steps: ask when it rests."""
+        if self.state.question == "fill" and self.explanation is not None:
+            self.wait.start()
+        self._sync()
+
+    def _on_seed(self) -> None:
+        if self.state.question == "fill" and self.explanation is not None:
+            self.compute()
+        self._sync()
+
+    def _on_result(self) -> None:
+        self.like.refresh()
+        self._sync()
+
+    def _on_cell_asked(self, label: int, y: float, x: float) -> None:
+        um = self.session.pixel.pixel_um or 1.0
+        camera = camera_of(self.viewer)
+        camera.center = (*camera.center[:-2], y * um, x * um)
+        camera.zoom = max(camera.zoom, 200 / 32.5)
+        self._going = True  # a neighbour is looked at: the list that it stands in stays
+        self.cell_asked.emit(label)
+        self._going = False
+        self._outline((y, x))
 
     def _on_slide(self) -> None:
         self._cell = None
-        self._loaded = {}
+        self.asker.release()
         self.forget()
 
     def _on_plan(self) -> None:
-        if self.explanation is not None and any(about(x) for x in layers_of(self.viewer.layers, "explain")):
+        """Another model or channel map: what was answered does not hold any more."""
+        self.asker.loaded_once = False
+        if any(about(layer).get("role") in _ROLES for layer in self.viewer.layers):
             self.forget()
         self._sync()
 
     def forget(self) -> None:
-        """Remove the explanation and its layers."""
-        self.explanation = None
+        """Remove all answers and their layers."""
+        self.asker.drop()
+        self.state.follow = False
         self.state.at = None
-        remove_layers(self.viewer)
+        for page in self.pages.values():
+            page.forget()
+        for layer in layers_of(self.viewer.layers, "explain square"):
+            self.viewer.layers.remove(layer)
         self._sync()
 
     def close_down(self) -> None:
-        """Let go of what runs and of the session."""
+        """Let go of what runs, of the viewer and of the session."""
         self.wait.stop()
-        if self.work is not None:
-            self.work.let_go()
-        self.state.events.show.disconnect(self._show)
-        self.state.events.mask.disconnect(self._show)
+        self.follower.close()
+        self.asker.close()
+        for page in self.pages.values():
+            page.close_down()
+        events = self.state.events
+        events.question.disconnect(self._on_question_state)
+        events.follow.disconnect(self._on_follow_state)
+        for event in (events.mask_ratio, events.overlap_ratio):
+            event.disconnect(self._on_ratio)
+        events.seed.disconnect(self._on_seed)
+        self.session.cells.reset.disconnect(self._on_result)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.plan_changed.disconnect(self._on_plan)
 
 
-_INTRO = (
-    "Most of a square around a cell is hidden from the model, which fills it in. Where it is most wrong, that piece "
-    "could not be foreseen from the rest."
-)
-
-
-def _slider(low: int, high: int, tip: str) -> QSlider:
-    slider = narrow(QSlider(Qt.Orientation.Horizontal), tip)
-    slider.setRange(low, high)
-    slider.setSingleStep(5)
-    slider.setPageStep(10)
-    return slider
+_ROLES = ("explain", "explain map", "explain square", "alike")
+INTROS = {
+    "fill": "Most of a square is hidden from the model, which fills it in. Where it is most wrong, that piece could not be "
+    "foreseen from the rest.",
+    "type": "Markers and spots are taken away one by one: what the type cannot do without is what it rests on.",
+    "missing": "",
+    "like": "",
+}

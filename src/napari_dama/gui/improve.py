@@ -15,7 +15,7 @@ from napari_dama.errors import Interrupted, JobError
 from napari_dama.gui import tooltips
 from napari_dama.gui.confusion import ConfusionView
 from napari_dama.gui.improve_plan import ENDED, Look, job_for, look_at, resolve_start
-from napari_dama.gui.style import beside, heading, muted, narrow, say, wrapped
+from napari_dama.gui.style import beside, heading, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
 from napari_dama.jobs import improvement, process
 
@@ -136,7 +136,7 @@ class ImprovePanel(QWidget):
         waits = self.job is not None or bool(self.doing)
         self._sync_start(shown=not waits)
         for widget in self.going:
-            widget.setVisible(waits and outcome is None or bool(self.doing))
+            widget.setVisible((waits and outcome is None) or bool(self.doing))
         self.cancel.setVisible(waits and not ended and (outcome is None or self.doing == "tell"))
         self.progress.setVisible(waits and not ended and (outcome is None or bool(self.doing)))
         for widget in [*self.done, self.accept, self.discard]:

@@ -25,6 +25,7 @@ from napari_dama.gui.style import muted, narrow, say, wrapped
 
 if TYPE_CHECKING:
     from napari_dama.gui.job_reader import JobData
+    from napari_dama.gui.jobs_plan import InLine
     from napari_dama.gui.state import JobPage, JobsState
     from napari_dama.jobs.folder import JobView
 
@@ -37,7 +38,7 @@ class JobDetail(QWidget):
     Signals
     -------
     asked(action)
-        A button was pressed: ``stop``, ``resume``, ``delete``, ``folder`` or ``use``.
+        A button was pressed: ``stop``, ``resume``, ``delete``, ``folder``, ``use``, ``open``, ``earlier`` or ``later``.
     """
 
     asked = QtSignal(str)
@@ -67,7 +68,9 @@ class JobDetail(QWidget):
             button.setProperty("action", key)
             button.clicked.connect(self._on_button)
             self.buttons[key] = button
-            if key != "use":
+            if key in IN_LINE:
+                grid.addWidget(button, 1, IN_LINE.index(key))
+            elif key not in ("use", "open"):
                 grid.addWidget(button, 0, index)
         self.losses = CurvePlot("loss")
         self.scores = CurvePlot("score")
@@ -100,7 +103,7 @@ class JobDetail(QWidget):
             self.pages.append(_column(*widgets))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.name, self.words, self.verdict, self.buttons["use"]):
+        for widget in (self.name, self.words, self.verdict, self.buttons["use"], self.buttons["open"]):
             layout.addWidget(widget)
         layout.addLayout(grid)
         layout.addWidget(self.tabs)
@@ -122,12 +125,21 @@ class JobDetail(QWidget):
         say(self.words, doing or (progress_words(view) if view.why else ""))  # the rest stands in the list
         actions = actions_of(view, has_model=view.model is not None)
         for key, button in self.buttons.items():
-            button.setEnabled(getattr(actions, key))
+            if key not in IN_LINE:
+                button.setEnabled(getattr(actions, key))
         self.buttons["stop"].setVisible(view.going)
         self.buttons["stop"].setText("Stop")
         self.buttons["stop"].setToolTip(tooltips.JOB_STOP)
         self.buttons["resume"].setVisible(not view.going)
         self.buttons["use"].setVisible(actions.use)
+        self.buttons["open"].setVisible(actions.open)
+        self.buttons["open"].setText("Show the cells so far" if view.going else "Open the result")
+        waits = view.state == "waiting"
+        self.buttons["stop"].setText("Cancel" if waits else "Stop")
+        self.buttons["stop"].setToolTip(tooltips.JOB_CANCEL if waits else tooltips.JOB_STOP)
+        if not waits:
+            self.show_line(None)
+        self._show_kind(view)
         self._show_verdict(view, data)
         if actions.now:
             self.buttons["stop"].setText("End now")
@@ -142,6 +154,20 @@ class JobDetail(QWidget):
         if about != self.about.text():
             self.about.setText(about)
 
+    def show_line(self, line: InLine | None) -> None:
+        """Offer to change places in the line, where the job stands in one with others."""
+        for key, others in (("earlier", line.before if line else 0), ("later", line.behind if line else 0)):
+            self.buttons[key].setVisible(line is not None and line.before + line.behind > 0)
+            self.buttons[key].setEnabled(others > 0)
+
+    def _show_kind(self, view: JobView) -> None:
+        """An analysis counts tiles, and has no pictures."""
+        analysis = view.kind == "analyse"
+        self.tabs.setTabVisible(PAGES.index("pictures"), not analysis)
+        if analysis and self.state.page == "pictures":
+            self.state.page = "curves"
+        self.losses.set_title("cells found" if analysis else "loss", view.unit.removesuffix("s"))
+
     def _show_verdict(self, view: JobView, data: JobData | None) -> None:
         text = ""
         if view.state == "finished" and data is not None:
@@ -152,11 +178,14 @@ class JobDetail(QWidget):
 
     def _show_curves(self, data: JobData) -> None:
         self.losses.setVisible(bool(data.losses))
-        self.log_box.setVisible(bool(data.losses))
+        analysis = self.view is not None and self.view.kind == "analyse"
+        self.log_box.setVisible(bool(data.losses) and not analysis)
+        self.losses.set_log(self.state.log_axis and not analysis)
         self.scores.setVisible(bool(data.scores))
-        say(self.no_curves, "" if data.losses else "The curves begin with the first steps.")
+        unit = "tile" if analysis else "steps"
+        say(self.no_curves, "" if data.losses else f"The curves begin with the first {unit}.")
         self.losses.show_curves(data.losses)
-        self.scores.set_title(data.score_title)
+        self.scores.set_title(data.score_title, "tile" if analysis else "step")
         self.scores.show_curves(data.scores)
 
     def _show_log(self, text: str, *, jump: bool) -> None:
@@ -213,4 +242,8 @@ _BUTTONS = (
     ("folder", "Folder", tooltips.JOB_FOLDER),
     ("delete", "Delete", tooltips.JOB_DELETE),
     ("use", "Use this model", tooltips.TRAIN_USE),
+    ("open", "Open the result", tooltips.JOB_OPEN),
+    ("earlier", "Earlier", tooltips.JOB_EARLIER),
+    ("later", "Later", tooltips.JOB_LATER),
 )
+IN_LINE = ("earlier", "later")

@@ -95,12 +95,15 @@ class JobReader:
         self._read_metrics()
         self._read_events()
         kind = str(self._settings.get("task") or self._settings.get("kind") or "")
-        scores, title = self._scores(kind)
+        if kind == "analyse":
+            losses, scores, title = *self._analysis_curves(), "megapixels/s, each tile"
+        else:
+            losses, (scores, title) = loss_curves(self._columns), self._scores(kind)
         folder = self.path / PREVIEWS
         return JobData(
             self.path,
             self._settings,
-            loss_curves(self._columns),
+            losses,
             scores,
             title,
             tuple((step, folder / preview_name(step)) for step in self._preview_steps(folder)),
@@ -109,7 +112,8 @@ class JobReader:
             self._notes,
             self._doing(),
             *self._parent,
-            pictures=bool(self._settings.get("previews", True))
+            pictures=kind != "analyse"
+            and bool(self._settings.get("previews", True))
             and self._settings.get("method") not in NO_DECODER,
         )
 
@@ -143,8 +147,20 @@ class JobReader:
                 self._parent = (str(record.get("name", "")), _numbers(record))
             elif record["kind"] == "data":
                 self._notes = _sentences(record)
+            elif record["kind"] == "analysing":
+                self._notes = tuple(str(note) for note in record.get("notes") or ())
             elif record["kind"] == "checked":
                 self._notes = (*self._notes, *_warnings(record))
+
+    def _analysis_curves(self) -> tuple[tuple[Curve, ...], tuple[Curve, ...]]:
+        """Cells found, and the pace of each tile, over the tiles."""
+        steps = np.asarray(self._columns.get("step", ()), float)
+        return tuple(
+            (Curve(name, *thinned(steps, np.asarray(self._columns[name], float))),)
+            if name in self._columns
+            else ()
+            for name in ("cells", "mpx_per_s")
+        )  # type: ignore[return-value]
 
     def _log(self) -> str:
         """What happened, and below it what the process printed."""

@@ -14,10 +14,10 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.job_detail import JobDetail
 from napari_dama.gui.job_reader import JobReader
 from napari_dama.gui.jobs_list import JobsList
-from napari_dama.gui.jobs_plan import row_of
+from napari_dama.gui.jobs_plan import in_line, own_line, row_of
 from napari_dama.gui.style import heading, narrow
 from napari_dama.gui.work import Work
-from napari_dama.jobs import process, shelf, submission
+from napari_dama.jobs import process, queue, shelf, submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_dama.gui.job_reader import JobData
     from napari_dama.gui.state import JobsState
     from napari_dama.jobs.folder import JobView
+    from napari_dama.jobs.queue import Ticket
 
 POLL_MS = 1000
 IDLE_MS = 4000
@@ -40,11 +41,17 @@ class JobsPanel(QWidget):
         For the message area.
     use_asked(model)
         The user wants the finished model in this folder.
+    looked(jobs)
+        All jobs as they were read just now.
+    result_asked(job)
+        The user wants to see the cells of an analysis.
     """
 
     failed = QtSignal(object)
     noted = QtSignal(str)
     use_asked = QtSignal(object)
+    looked = QtSignal(object)
+    result_asked = QtSignal(object)
 
     def __init__(self, state: JobsState, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -54,6 +61,8 @@ class JobsPanel(QWidget):
         self.reading: Work | None = None
         self.acting: Work | None = None
         self._again = False
+        self.followed = False
+        """Whether somebody else shows these jobs, too, so that they are looked at often while this is hidden."""
         self.timer = QTimer(self)
         self.timer.setInterval(POLL_MS)
         self.timer.timeout.connect(self.poll)
@@ -102,9 +111,11 @@ class JobsPanel(QWidget):
         self.acting.failed.connect(self._on_act_failed)
         self.acting.start()
 
-    def _on_read(self, found: tuple[list[JobView], JobData | None]) -> None:
+    def _on_read(self, found: tuple[list[JobView], list[Ticket], JobData | None]) -> None:
         self.reading = None
-        self.views, data = found
+        views, line, data = found
+        self.views = in_line(views, line)
+        self.looked.emit(self.views)
         if self.view is None and self.views:
             # a job that runs is what one comes back for
             self.state.selected = str(self.views[0].path)
@@ -114,8 +125,10 @@ class JobsPanel(QWidget):
         self.list.show_rows([row_of(view) for view in self.views], self.state.selected)
         if current is not None or self.view is None or self.detail.view is None:
             self.detail.show_job(self.view, current)
+        self.detail.show_line(own_line(self.view, line))
         going = any(view.going for view in self.views)
-        self.timer.setInterval(HIDDEN_MS if not self.isVisible() else POLL_MS if going else IDLE_MS)
+        seen = self.isVisible() or (self.followed and going)
+        self.timer.setInterval(HIDDEN_MS if not seen else POLL_MS if going else IDLE_MS)
         if self._again or (current is None and self.view is not None):
             self._again = False
             self.poll()
@@ -154,8 +167,20 @@ class JobsPanel(QWidget):
     def _resume(self, view: JobView) -> None:
         self.act(lambda: process.resume(view.path), _nothing)
 
+    def _earlier(self, view: JobView) -> None:
+        self.act(lambda: queue.move(view.path, earlier=True), _nothing)
+
+    def _later(self, view: JobView) -> None:
+        self.act(lambda: queue.move(view.path, earlier=False), _nothing)
+
+    def _open(self, view: JobView) -> None:
+        self.result_asked.emit(view)
+
     def _delete(self, view: JobView) -> None:
-        text = f"Delete {view.name} with its settings, curves, checkpoints and model?\n\n{view.path}"
+        what = "with its settings, curves, checkpoints and model"
+        if view.kind == "analyse":
+            what = "with its settings and log (the cells that it found stay)"
+        text = f"Delete {view.name} {what}?\n\n{view.path}"
         if QMessageBox.question(self, "Delete the job", text) == QMessageBox.StandardButton.Yes:
             self.act(lambda: process.delete(view.path), _nothing)
 
@@ -174,6 +199,15 @@ class JobsPanel(QWidget):
     def add(self, folder: Path) -> None:
         """Put a job that stands somewhere on the list, and look at it."""
         self.act(lambda: _known(folder), self.show_started)
+
+    def start(self, begin: Callable[[], JobView], done: Callable[[JobView], None]) -> None:
+        """Start a job in a thread, look at it, and tell ``done``."""
+
+        def started(view: JobView) -> None:
+            self.show_started(view)
+            done(view)
+
+        self.act(begin, started)
 
     def show_started(self, view: JobView) -> None:
         """Look at a job that was just started or added."""
@@ -202,18 +236,21 @@ class _Look:
     def __init__(self, reader: JobReader | None) -> None:
         self.reader = reader
 
-    def __call__(self, report: Any, stop: Any) -> tuple[list[JobView], JobData | None]:
+    def __call__(self, report: Any, stop: Any) -> tuple[list[JobView], list[Ticket], JobData | None]:
         views = shelf.list_jobs()
+        line = queue.list_queue() if any(view.state == "waiting" for view in views) else []
         there = self.reader is not None and any(view.path == self.reader.path for view in views)
-        return views, self.reader.read() if self.reader is not None and there else None
+        return views, line, self.reader.read() if self.reader is not None and there else None
 
 
 def _known(folder: Path) -> JobView:
-    """Read a job's folder and keep it on the list."""
+    """Read a job's folder, or that in an analysis' result, and keep it on the list."""
+    from napari_dama.jobs.analysis import job_folder
     from napari_dama.jobs.folder import read_job
 
-    view = read_job(folder.absolute())
-    shelf.remember(folder)
+    inside = job_folder(folder.absolute())
+    view = read_job(inside if inside.is_dir() else folder.absolute())
+    shelf.remember(view.path)
     return view
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_dama.jobs.folder import JobView
+    from napari_dama.jobs.queue import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,58 @@ class Actions:
     delete: bool = False
     folder: bool = False
     use: bool = False
+    open: bool = False
     now: bool = False
     """Stop cancels at the cluster, since the polite request was made already."""
+
+
+_ANALYSE_TIPS: Final = {
+    "starting": "Its process loads the model.",
+    "running": "It finds cells, whether this window is open or not.",
+    "stopping": "It ends its tile and stops.",
+    "stopped": "Finished tiles are kept: Resume goes on with the next.",
+    "finished": "Its result can be opened.",
+    "dead": "Its process is gone without a word. Resume goes on after the last finished tile.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """The place of a waiting job among those that wait with it; ``before`` and ``behind`` are how many these are."""
+
+    before: int
+    behind: int
+
+
+def in_line(views: Sequence[JobView], line: Sequence[Ticket]) -> list[JobView]:
+    """Return jobs in the order to list them: those at work, those that wait in the order of their turns, the others."""
+    place = {ticket.job: index for index, ticket in enumerate(line)}
+
+    def key(view: JobView) -> tuple[int, int]:
+        if view.state == "waiting":
+            return 1, place.get(str(view.path), len(place))
+        return (0, 0) if view.going else (2, 0)
+
+    return sorted(views, key=key)
+
+
+def own_line(view: JobView | None, line: Sequence[Ticket]) -> InLine | None:
+    """Return where a job stands in the line for its device; None for one that has no place there."""
+    if view is None or view.state != "waiting":
+        return None
+    own = next((ticket for ticket in line if ticket.job == str(view.path)), None)
+    if own is None or own.state != "waiting":
+        return None
+    waiting = [ticket for ticket in line if ticket.state == "waiting" and ticket.meets(own)]
+    before = waiting.index(own)
+    return InLine(before, len(waiting) - 1 - before)
 
 
 def badge_of(view: JobView) -> Badge:
     """Return the badge of a job's state, with the reason in its tooltip where there is one."""
     badge = _BADGES.get(view.state, _UNKNOWN)
+    if view.kind == "analyse":
+        badge = Badge(badge.text, badge.colour, _ANALYSE_TIPS.get(view.state, badge.tip))
     if view.slurm and view.state == "waiting":
         badge = Badge(badge.text, badge.colour, "It starts when SLURM gives it a node.")
     return Badge(badge.text, badge.colour, f"{view.why} {badge.tip}" if view.why else badge.tip)
@@ -99,10 +145,15 @@ def progress_words(view: JobView) -> str:
     if view.state == "failed":
         return view.why or "Failed; the log says more."
     if not view.steps:
-        words = {"starting": "Starting ...", "running": "Preparing the data ..."}
+        preparing = "Preparing the slide ..." if view.kind == "analyse" else "Preparing the data ..."
+        words = {"starting": "Starting ...", "running": preparing}
         return words.get(view.state, "Not begun.")
-    parts = [f"{view.step:,} of {view.steps:,} steps".replace(",", " ")]
+    parts = [f"{view.step:,} of {view.steps:,} {view.unit}".replace(",", " ")]
+    if view.cells is not None:
+        parts.append(f"{view.cells:,} cells".replace(",", " "))
     if view.state == "running":
+        if view.mpx_per_s:
+            parts.append(f"{view.mpx_per_s:.2g} Mpx/s")
         if view.images_per_s:
             parts.append(f"{view.images_per_s:.3g} images/s")
         if view.eta_s is not None:
@@ -112,7 +163,7 @@ def progress_words(view: JobView) -> str:
         if view.slurm:
             parts.append(view.place)
     elif view.state == "stopping":
-        parts.append("saving a checkpoint")
+        parts.append("finishing the tile" if view.kind == "analyse" else "saving a checkpoint")
     elif view.loss is not None:
         parts.append(f"loss {view.loss:.4g}")
     return ", ".join(parts)
@@ -129,6 +180,7 @@ def actions_of(view: JobView | None, *, has_model: bool) -> Actions:
         delete=not alive,
         folder=True,
         use=view.state == "finished" and has_model,
+        open=view.result is not None,
         now=view.state == "stopping" and bool(view.slurm),
     )
 
@@ -193,11 +245,16 @@ def verdict(own: Mapping[str, Any], parent: Mapping[str, Any] | None, name: str)
 
 def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str, str]]:
     """Return the settings of a job in plain words, from its ``job.yaml``."""
+    if view.kind == "analyse":
+        return _analysis_rows(settings, view)
     get = settings.get
     sources = get("sources") or {}
     data = get("crops") or ", ".join(str(path) for path in get("data") or ())
     if sources:
         data = f"cells of {_count(len(sources.get('slides', ())), 'slide')}, cut by the job itself"
+    areas = get("areas") or {}
+    if areas:
+        data = f"outlines in {_count(len(areas.get('areas', ())), 'area')}, kept in the job's folder"
     limit = get("max_steps")
     rows = [
         ("Task", _task(settings, view)),
@@ -214,6 +271,26 @@ def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str,
         ("Folder", str(view.path)),
     ]
     return [(name, text) for name, text in rows if text and "None" not in text]
+
+
+def _analysis_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str, str]]:
+    get = settings.get
+    chosen = get("chosen")
+    pairs = (
+        [f"{model}: {mine or 'none'}" for model, mine in chosen.items()] if isinstance(chosen, dict) else []
+    )
+    size = get("pixel_um")
+    return [
+        ("Task", "Outlines, measurements" + (" and types" if get("types") else "") + " of every cell"),
+        ("Slide", str(get("slide", ""))),
+        ("Where", str(get("region") or "the whole slide")),
+        ("Model", str(get("model", ""))),
+        ("Markers chosen by you", ", ".join(pairs) or "none"),
+        ("Pixel size", f"{size:.4g} µm" if isinstance(size, int | float) else "as the file says"),
+        ("Device", str(view.device or get("device", ""))),
+        ("Result", str(view.result or "not begun")),
+        ("Folder", str(view.path)),
+    ]
 
 
 def facts_html(

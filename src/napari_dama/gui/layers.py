@@ -1,7 +1,9 @@
 """From a slide to napari's layers, and back from a layer to its slide; no Qt here.
 
-Every layer that DAMA makes carries ``layer.metadata["napari_dama"]``: a dict with ``role`` (``marker``, ``truth``,
-``cells``, ``explain``), ``slide`` (path as text) and, for markers, ``marker`` and ``index``.
+Every layer that DAMA makes or takes on carries ``layer.metadata["napari_dama"]``: a dict with ``role`` (``marker``,
+``truth``, ``cells``, ``explain``), ``slide`` (path as text, or ``layer:NAME`` for a slide that is made of layers and has no
+file) and, for markers, ``marker`` and ``index``, and ``low`` and ``high``, the ends by which the model scales the marker. A
+layer with an axis of channels also has ``axis`` and ``markers``; its ``marker`` and ``index`` are those that it shows now.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_dama.slides.slide import Slide
 
 KEY = "napari_dama"
+LAYER_SLIDE = "layer:"
 # the darkest tenth of a marker's range is camera noise and haze: markers on top of each other would add it up
 SHADE = 0.1
 # a second nuclear stain, in the same places as the first
@@ -67,6 +70,18 @@ def scale_of(pixel_um: float | None) -> dict[str, Any]:
     return {"scale": (pixel_um, pixel_um), "units": ("um", "um")}
 
 
+def place_layer(layer: Any, pixel_um: float | None) -> None:
+    """Give a layer the scale and units of a pixel size along its last two axes; other axes keep theirs."""
+    placing = scale_of(pixel_um)
+    layer.scale = (*tuple(layer.scale)[:-2], *placing["scale"])
+    layer.units = (*tuple(layer.units)[:-2], *placing["units"])
+
+
+def has_file(slide: str) -> bool:
+    """Whether a slide, named by its path or as `LAYER_SLIDE`, is a file that other processes can open."""
+    return bool(slide) and not slide.startswith(LAYER_SLIDE)
+
+
 def level_arrays(slide: Slide) -> list[Any]:
     """Return the slide's levels as lazy arrays (C, Y, X), the finest first."""
     return [slide.lazy(level) for level in range(len(slide.levels))]
@@ -93,7 +108,16 @@ def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
             "blending": "additive",
             "multiscale": len(data) > 1,
             "visible": shown[index],
-            "metadata": {KEY: {"role": "marker", "slide": str(path), "marker": marker, "index": index}},
+            "metadata": {
+                KEY: {
+                    "role": "marker",
+                    "slide": str(path),
+                    "marker": marker,
+                    "index": index,
+                    "low": low,
+                    "high": high,
+                }
+            },
             **scale_of(slide.pixel_um),
         }
         out.append((data if len(data) > 1 else data[0], kwargs, "image"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
@@ -11,44 +11,46 @@ from qtpy.QtWidgets import QCheckBox, QColorDialog, QComboBox, QGridLayout, QLab
 from superqt import QDoubleRangeSlider
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.layers import about, colour_ramp, shown_colour
 from napari_dama.gui.resolve import NOT_USED
 from napari_dama.gui.style import muted, narrow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QMouseEvent
+
+    from napari_dama.gui.markers import Marker
     from napari_dama.gui.resolve import MarkerRow
 
 
 class MarkerRowWidget(QWidget):
-    """Two lines: the marker with what it feeds, and its contrast.
+    """Two lines, a thin view of one `Marker`: its name with what it feeds, and its contrast.
 
     Signals
     -------
     feeds_chosen(marker, model marker)
         The user chose a model channel, or none (empty text).
+    picked(index), solo_asked(index)
+        The name was clicked; clicked twice.
     """
 
     feeds_chosen = QtSignal(str, str)
+    picked = QtSignal(int)
+    solo_asked = QtSignal(int)
 
-    def __init__(self, layer: Any, *, parent: QWidget | None = None) -> None:
+    def __init__(self, marker: Marker, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.layer = layer
-        self.marker = str(about(layer)["marker"])
+        self.state = marker
         self._build()
-        layer.events.visible.connect(self._sync)
-        layer.events.colormap.connect(self._sync)
-        layer.events.contrast_limits.connect(self._sync)
+        marker.events.connect(self._sync)
         self._sync()
 
     def _build(self) -> None:
         self.shown = QCheckBox()
-        self.shown.setToolTip(tooltips.SHOW_MARKER)
         self.swatch = QPushButton()
         self.swatch.setFixedSize(18, 18)
         self.swatch.setToolTip(tooltips.COLOUR)
-        self.name = narrow(QLabel(self.marker), self.marker)
+        self.name = narrow(QLabel())
         self.feeds = QComboBox()
         self.feeds.setFixedWidth(116)
         self.feeds.setToolTip(tooltips.FEEDS)
@@ -75,8 +77,13 @@ class MarkerRowWidget(QWidget):
         self.contrast.valueChanged.connect(self._on_contrast)
         self.feeds.activated.connect(self._on_feeds)
 
+    @property
+    def marker(self) -> str:
+        """Name of the marker."""
+        return self.state.name
+
     def _range(self) -> tuple[float, float]:
-        low, high = self.layer.contrast_limits
+        low, high = self.state.contrast
         return low - 0.15 * (high - low), high + 0.6 * (high - low)
 
     @property
@@ -86,48 +93,74 @@ class MarkerRowWidget(QWidget):
 
     def set_plan(self, row: MarkerRow, model_markers: Sequence[str]) -> None:
         """Show what the marker feeds and why."""
-        self.feeds.clear()
-        self.feeds.addItem(NOT_USED, "")
-        for name in model_markers:
-            self.feeds.addItem(name, name)
+        known = [self.feeds.itemData(i) for i in range(self.feeds.count())]
+        if known != ["", *model_markers]:
+            self.feeds.clear()
+            self.feeds.addItem(NOT_USED, "")
+            for name in model_markers:
+                self.feeds.addItem(name, name)
         self.feeds.setCurrentIndex(max(self.feeds.findData(row.feeds or ""), 0))
         self.feeds.setEnabled(bool(model_markers))
         self.how.setText(row.how)
 
+    def set_current(self, current: bool) -> None:
+        """Mark the row as that of the marker at hand, or no more."""
+        self.name.setStyleSheet("font-weight: bold; text-decoration: underline;" if current else "")
+
     def _sync(self, event: object = None) -> None:
-        self.shown.setChecked(bool(self.layer.visible))
+        marker = self.state
+        self.name.setText(marker.name)
+        self.name.setToolTip(f"{marker.name}. {tooltips.MARKER_NAME}")
+        for widget in (self.shown, self.swatch, self.contrast):
+            widget.setEnabled(marker.has_layer)
+        self.shown.setToolTip(tooltips.SHOW_MARKER if marker.has_layer else tooltips.NO_LAYER)
+        blocked = self.shown.blockSignals(True)
+        self.shown.setChecked(marker.visible)
+        self.shown.blockSignals(blocked)
         self.swatch.setStyleSheet(
-            f"background-color: {shown_colour(self.layer)}; border: 1px solid #808080; border-radius: 3px;"
+            f"background-color: {marker.colour}; border: 1px solid #808080; border-radius: 3px;"
         )
-        low, high = self.layer.contrast_limits
+        low, high = marker.contrast
         blocked = self.contrast.blockSignals(True)
         if high > self.contrast.maximum():
             self.contrast.setMaximum(high)
-        self.contrast.setValue((max(low, self.contrast.minimum()), high))
+        if low < self.contrast.minimum():
+            self.contrast.setMinimum(low)
+        if high - low < 0.02 * (self.contrast.maximum() - self.contrast.minimum()):
+            self.contrast.setRange(*self._range())  # else both handles would lie on one spot
+        self.contrast.setValue((low, high))
         self.contrast.blockSignals(blocked)
 
     def _on_shown(self, shown: bool) -> None:
-        self.layer.visible = shown
+        self.state.visible = shown
 
     def _on_swatch(self) -> None:
-        colour = QColorDialog.getColor(QColor(shown_colour(self.layer)), self, f"Colour of {self.marker}")
+        colour = QColorDialog.getColor(QColor(self.state.colour), self, f"Colour of {self.marker}")
         if colour.isValid():
             self.set_colour(colour.name())
 
     def set_colour(self, colour: str) -> None:
         """Give the marker a colour ``#rrggbb``."""
-        self.layer.colormap = colour_ramp(colour)
+        self.state.colour = colour
 
     def _on_contrast(self, limits: tuple[float, float]) -> None:
         low, high = limits
         if high > low:
-            self.layer.contrast_limits = (low, high)
+            self.state.contrast = (low, high)
 
     def _on_feeds(self, index: int) -> None:
         self.feeds_chosen.emit(self.marker, str(self.feeds.itemData(index) or ""))
 
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """A click on the row, beside its widgets, takes the marker in hand."""
+        self.picked.emit(self.state.index)
+        super().mousePressEvent(event)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
+        """A second click shows it alone."""
+        self.solo_asked.emit(self.state.index)
+        super().mouseDoubleClickEvent(event)
+
     def close_down(self) -> None:
-        """Let go of the layer."""
-        self.layer.events.visible.disconnect(self._sync)
-        self.layer.events.colormap.disconnect(self._sync)
-        self.layer.events.contrast_limits.disconnect(self._sync)
+        """Let go of the marker."""
+        self.state.events.disconnect(self._sync)

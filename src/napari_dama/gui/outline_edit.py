@@ -17,7 +17,7 @@ from napari_dama.errors import SettingsError
 from napari_dama.gui.cell_table import UNTYPED
 from napari_dama.predict.amend import measure_cells, whole_cells
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import LABELS
+from napari_dama.predict.record import LABELS, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -64,11 +64,16 @@ def begin(folder: Path, view: Region) -> Part:
     Raises
     ------
     SettingsError
-        Too much is in view.
+        Too much is in view, or the analysis is not complete.
     """
     if view.height > LARGEST_PX or view.width > LARGEST_PX:
         raise SettingsError(
             f"{view.height} x {view.width} px are in view: zoom in until it is at most {LARGEST_PX} x {LARGEST_PX}."
+        )
+    state = read_run(folder).get("state")
+    if state != "done":
+        raise SettingsError(
+            f"{folder.name} is not complete ({state}): finish the analysis first, then its outlines can be edited."
         )
     picture = LabelImage.open(folder / LABELS, mode="r")
     region = view.grow(MARGIN_PX).clip(picture.shape)
@@ -198,6 +203,8 @@ def _new_entry(
         row.update(rows.loc[source].to_dict())
     elif "type" in row:
         row["type"] = UNTYPED
+    if swallowed and "type" in row:
+        row["type"] = kind
     row.update({name: value for name, value in measured.items() if name in row})
     y, x = float(measured["y"]), float(measured["x"])
     return {"label": label, "y": y, "x": x, "type": kind, "reviewed": reviewed, "row": _plain(row)}

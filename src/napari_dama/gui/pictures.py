@@ -1,4 +1,4 @@
-"""Six small pictures of an explanation: what the model saw, what it filled in, and its error, for both masks."""
+"""Small pictures with captions that can be clicked, in a grid that fits a narrow dock."""
 
 from __future__ import annotations
 
@@ -6,71 +6,133 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
+from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_dama.gui.explain_plan import MASKS, view_of
 from napari_dama.gui.style import muted
-from napari_dama.slides.picture import composite, linear
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from qtpy.QtGui import QKeyEvent, QMouseEvent
 
-    from napari_dama.predict.explain import Explanation
+SIDE_PX = 86
 
-SIDE_PX = 88
+
+class Picture(QWidget):
+    """One picture with its caption.
+
+    Signals
+    -------
+    clicked(key)
+        Pressed by mouse, or by Return or Space when it has the focus.
+    """
+
+    clicked = QtSignal(object)
+
+    def __init__(
+        self,
+        key: object,
+        caption: str,
+        tip: str,
+        *,
+        side_px: int = SIDE_PX,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.key = key
+        self.side_px = side_px
+        self.shown: NDArray[np.uint8] | None = None
+        self.image = QLabel()
+        self.image.setFixedSize(side_px + 4, side_px + 4)
+        self.image.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.caption = muted(QLabel(caption))
+        self.caption.setWordWrap(False)
+        self.caption.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+        self.caption.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self.caption.setMaximumWidth(side_px + 4)
+        self.setToolTip(tip)
+        self.setAccessibleName(caption)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        layout.addWidget(self.image)
+        layout.addWidget(self.caption)
+        self.set_chosen(False)
+
+    def set_picture(self, picture: NDArray[np.uint8] | None, *, smooth: bool = True) -> None:
+        """Show an RGB picture (H, W, 3); None for an empty frame."""
+        self.shown = picture
+        self.image.setPixmap(QPixmap() if picture is None else pixmap(picture, self.side_px, smooth=smooth))
+
+    def set_caption(self, text: str) -> None:
+        """Change the words below the picture."""
+        self.caption.setText(text)
+        self.setAccessibleName(text)
+
+    def set_chosen(self, chosen: bool) -> None:
+        """Frame the picture that is shown on the slide."""
+        colour = "palette(highlight)" if chosen else "transparent"
+        self.image.setStyleSheet(f"border: 2px solid {colour};")
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Qt was clicked."""
+        self.clicked.emit(self.key)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Return and Space press, as on a button."""
+        if event is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
+            self.clicked.emit(self.key)
+            return
+        super().keyPressEvent(event)
 
 
 class Pictures(QWidget):
-    """A grid: one row per mask."""
+    """A grid of pictures with fixed captions, three in a row.
 
-    def __init__(self, *, parent: QWidget | None = None) -> None:
+    Signals
+    -------
+    chosen(key)
+        A picture was clicked.
+    """
+
+    chosen = QtSignal(object)
+
+    def __init__(
+        self, titles: Mapping[str, str], tips: Mapping[str, str], *, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        self.labels: dict[tuple[str, int], QLabel] = {}
-        for column, title in enumerate(("saw", "filled in", "error")):
-            head = muted(QLabel(title))
-            head.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-            grid.addWidget(head, 0, column)
-        for row, (mask, name) in enumerate(MASKS.items()):
-            grid.addWidget(muted(QLabel(name)), 2 * row + 1, 0, 1, 3)
-            for column in range(3):
-                label = QLabel()
-                label.setFixedSize(SIDE_PX, SIDE_PX)
-                label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-                self.labels[mask, column] = label
-                grid.addWidget(label, 2 * row + 2, column, Qt.AlignmentFlag.AlignHCenter)
+        grid.setSpacing(3)
+        self.pictures: dict[str, Picture] = {}
+        for place, (key, title) in enumerate(titles.items()):
+            picture = Picture(key, title, tips[key])
+            picture.clicked.connect(self.chosen.emit)
+            self.pictures[key] = picture
+            grid.addWidget(picture, place // 3, place % 3, Qt.AlignmentFlag.AlignHCenter)
 
-    def show_explanation(self, explanation: Explanation, colours: Mapping[int, str]) -> None:
-        """Show an explanation in the markers' colours (C places of the panel)."""
-        source = composite(linear(explanation.input), colours)
-        top = max(float(explanation.error_random.max()), float(explanation.error_adaptive.max()), 1e-6)
-        for mask in MASKS:
-            view = view_of(explanation, mask)
-            hidden = explanation.spread(view.hidden)
-            seen = np.where(hidden[..., None], np.uint8(70), source)
-            error = _heat(explanation.spread(view.error) / top)
-            for column, picture in enumerate((seen, composite(view.filled, colours), error)):
-                self.labels[mask, column].setPixmap(_pixmap(picture))
+    def show_pictures(self, pictures: Mapping[str, NDArray[np.uint8]], chosen: str) -> None:
+        """Show pictures (H, W, 3) by their keys, and frame one of them."""
+        for key, picture in self.pictures.items():
+            picture.set_picture(pictures.get(key), smooth=key not in ("error", "overlap"))
+            picture.set_chosen(key == chosen)
+
+    def choose(self, chosen: str) -> None:
+        """Frame one of the pictures."""
+        for key, picture in self.pictures.items():
+            picture.set_chosen(key == chosen)
 
 
-def _heat(share: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Return an RGB picture of values in 0..1, from black over red to pale yellow."""
-    stops = np.array([[0, 0, 4], [114, 31, 129], [241, 96, 93], [252, 253, 191]], dtype=np.float32)
-    places = np.clip(share, 0, 1)
-    return np.stack([np.interp(places, np.linspace(0, 1, 4), stops[:, c]) for c in range(3)], axis=-1).astype(
-        np.uint8
-    )
-
-
-def _pixmap(picture: NDArray[np.uint8]) -> QPixmap:
-    data = np.ascontiguousarray(picture)
+def pixmap(picture: NDArray[np.uint8], side_px: int, *, smooth: bool = True) -> QPixmap:
+    """Return a picture (H, W, 3) as a pixmap of a given side."""
+    data: NDArray[Any] = np.ascontiguousarray(picture)
     height, width = data.shape[:2]
     image = QImage(data.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QPixmap.fromImage(image).scaled(
-        SIDE_PX, SIDE_PX, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
-    )
+    how = Qt.TransformationMode.SmoothTransformation if smooth else Qt.TransformationMode.FastTransformation
+    return QPixmap.fromImage(image).scaled(side_px, side_px, Qt.AspectRatioMode.KeepAspectRatio, how)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dama.gui.cell_colours import label_colormap_of
 from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap
 from napari_dama.gui.layers import KEY, about, layers_of, scale_of, slides_in
 
 if TYPE_CHECKING:
     import napari
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from napari_dama.gui.cell_colours import CellColours
     from napari_dama.gui.cells_model import CellsModel
     from napari_dama.gui.session import Session
 
@@ -113,28 +116,43 @@ def add_result(viewer: napari.Viewer, session: Session, result: OpenResult) -> A
     )
 
 
-def colour_result(layer: Any, cells: CellsModel, by: str, hidden: frozenset[str]) -> None:
-    """Colour cells by type, without the hidden ones, or each at random."""
-    if by == "instance":
+def colour_result(layer: Any, cells: CellsModel, colours: CellColours, hidden: frozenset[str]) -> None:
+    """Give the cells of a layer their colours."""
+    if colours.kind == "instance" and not hidden:
         layer.colormap = instance_colormap()
+    elif colours.by == "type":
+        layer.colormap = type_colormap(
+            cells.table[["label"]].assign(type=cells.types), cells.classes, hidden=hidden
+        )
     else:
-        layer.colormap = type_colormap(cells.frame, cells.classes, hidden=hidden)
+        layer.colormap = label_colormap_of(cells.labels, colours)
 
 
-def live_layer(viewer: napari.Viewer, session: Session, folder: Path) -> Any:
-    """Return a layer that reads the labels of a running analysis; None for a slide too large to show without its levels."""
+def live_layer(viewer: napari.Viewer, folder: Path) -> Any:
+    """Return a layer that reads the labels of a running analysis; None while there are none, or its slide is not open.
+
+    Of a large slide the coarser levels are shown, too, which the analysis renews every few seconds.
+    """
+    from napari_dama.errors import OutputError
     from napari_dama.predict.labels import LabelImage
-    from napari_dama.predict.record import LABELS
+    from napari_dama.predict.record import LABELS, read_run
 
-    slide = session.slide
-    if slide is None or slide.shape[1] * slide.shape[2] > LIVE_LIMIT_PX or not (folder / LABELS).exists():
+    try:
+        run = read_run(folder)
+        levels = LabelImage.open(folder / LABELS, mode="r").levels
+    except OutputError:
         return None
+    slide = str(run.get("slide", {}).get("path") or "")
+    if slide not in slides_in(viewer.layers):
+        return None
+    large = len(levels) > 1 and levels[0].shape[0] * levels[0].shape[1] > LIVE_LIMIT_PX
     return viewer.add_labels(
-        LabelImage.open(folder / LABELS, mode="r").levels[0],
+        levels if large else levels[0],
         name="Cells so far",
         opacity=0.6,
-        metadata={KEY: {"role": "live", "slide": session.state.slide}},
-        **scale_of(session.pixel.pixel_um),
+        multiscale=large,
+        metadata={KEY: {"role": "live", "slide": slide, "result": str(folder)}},
+        **scale_of(run["settings"]["pixel_um"]),
     )
 
 
@@ -146,17 +164,32 @@ def label_at(layer: Any, position: tuple[float, ...]) -> int:
     return int(value or 0)
 
 
-def mark_cell(viewer: napari.Viewer, layer: Any, result: OpenResult, cells: CellsModel, label: int) -> None:
-    """Draw a ring around a cell; there is one ring per viewer."""
-    row = cells.table.iloc[int(cells.rows_of(label)[0])]
-    size = 2.6 * float(np.sqrt(row["area_um2"] / np.pi)) / result.pixel_um + 6
-    for old in layers_of(viewer.layers, "mark"):
-        viewer.layers.remove(old)
+def mark_cells(
+    viewer: napari.Viewer, layer: Any, result: OpenResult, cells: CellsModel, labels: NDArray[np.int64]
+) -> None:
+    """Draw a ring around each of some cells (n,), all in one points layer; none takes the layer away."""
+    rows = cells.rows_of(labels) if len(labels) else np.zeros(0, np.int64)
+    found = layers_of(viewer.layers, "mark")
+    if not len(rows):
+        for old in found:
+            viewer.layers.remove(old)
+        return
+    table = cells.table.iloc[rows]
+    places = table[["y", "x"]].to_numpy(np.float64)
+    sizes = 2.6 * np.sqrt(table["area_um2"].to_numpy(np.float64) / np.pi) / result.pixel_um + 6
+    sizes = np.where(np.isfinite(sizes), sizes, np.nanmedian(sizes) if np.isfinite(sizes).any() else 20.0)
+    name = "Clicked cell" if len(rows) == 1 else "Selected cells"
+    if found:
+        if len(found[0].data) != len(rows):
+            found[0].selected_data = set()
+        found[0].data, found[0].name = places, name
+        found[0].size = sizes
+        return
     active = viewer.layers.selection.active
     viewer.add_points(
-        [[row["y"], row["x"]]],
-        name="Clicked cell",
-        size=size,
+        places,
+        name=name,
+        size=sizes,
         face_color="transparent",
         border_color="white",
         border_width=0.06,

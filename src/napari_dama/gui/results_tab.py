@@ -13,10 +13,14 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabe
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import CellCard
-from napari_dama.gui.cell_table import cell_facts, feature_table, type_rows
+from napari_dama.gui.cell_colours import INSTANCE, TYPE, legend_rows
+from napari_dama.gui.cell_table import cell_facts, feature_table, group_facts
+from napari_dama.gui.colour_bar import ColourBar
 from napari_dama.gui.export_menu import ExportMenu
-from napari_dama.gui.layers import marker_colours
+from napari_dama.gui.features_table import FeaturesLink
+from napari_dama.gui.layers import about, marker_colours
 from napari_dama.gui.legend import Legend
+from napari_dama.gui.plots import open_plots
 from napari_dama.gui.recolour import Later, recolour_types, sync_features
 from napari_dama.gui.result_layers import (
     OpenResult,
@@ -24,10 +28,11 @@ from napari_dama.gui.result_layers import (
     colour_result,
     label_at,
     live_layer,
-    mark_cell,
+    mark_cells,
     read_result,
 )
-from napari_dama.gui.style import Tab, heading, muted, narrow, say
+from napari_dama.gui.shown_colours import ShownColours
+from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_dama.gui.cell_table import CellFacts
+    from napari_dama.gui.plots import PlotsPanel
     from napari_dama.gui.session import Session
 
 REFRESH_S = 0.7
@@ -61,21 +67,24 @@ class ResultsTab(Tab):
         self.session = session
         self.state = session.state.results
         self.cells = session.cells
+        self.shown = ShownColours(self.cells, self.state)
+        self.features_link = FeaturesLink(viewer, self.cells, self)
+        self.plots: PlotsPanel | None = None
         self.result: OpenResult | None = None
         self.layer: Any = None
         self.live: Any = None
         self.work: Work | None = None
         self._refreshed = 0.0
+        self._listed: list[tuple[str, str, str]] = []
         self.later = Later(self._on_later, self)
         self._build()
         self.state.events.path.connect(self.load)
-        self.state.events.hidden.connect(self._recolour)
-        self.state.events.colour_by.connect(self._recolour)
+        self.shown.changed.connect(self._recolour)
         self.state.events.selected.connect(self._on_selected)
         self.cells.selection_changed.connect(self._on_selection)
         self.cells.types_changed.connect(self._on_types)
         self.cells.rows_changed.connect(self._on_rows)
-        self.cells.classes_changed.connect(self._on_rows)
+        self.cells.columns_changed.connect(self._on_rows)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -84,12 +93,14 @@ class ResultsTab(Tab):
         self.open_button = narrow(QPushButton("Open a result folder..."), tooltips.OPEN_RESULT)
         self.summary = muted(QLabel())
         self.colour_box = narrow(QComboBox(), tooltips.COLOUR_BY_TYPE)
-        self.colour_box.addItem("their type", "type")
-        self.colour_box.addItem("cell, at random", "instance")
         self.outlines = QCheckBox("Outlines only")
         self.outlines.setToolTip(tooltips.OUTLINES)
         self.legend = Legend()
         self.legend_title = heading("Cells")
+        self.colour_bar = ColourBar()
+        self.colour_problem = muted(QLabel())
+        self.plots_button = narrow(QPushButton("Plots..."), tooltips.PLOTS)
+        self.table_button = narrow(QPushButton("Table..."), tooltips.FEATURES_TABLE)
         self.card = CellCard()
         self.export = ExportMenu(self.viewer)
         self.export.failed.connect(self.failed)
@@ -99,7 +110,10 @@ class ResultsTab(Tab):
         form.addRow("", self.outlines)
         self.column.addWidget(self.open_button)
         self.column.addWidget(self.summary)
+        self.column.addLayout(beside(self.plots_button, self.table_button))
         self.column.addLayout(form)
+        self.column.addWidget(self.colour_problem)
+        self.column.addWidget(self.colour_bar)
         self.column.addWidget(self.legend_title)
         self.column.addWidget(self.legend)
         self.column.addWidget(self.card)
@@ -109,6 +123,12 @@ class ResultsTab(Tab):
         self.colour_box.activated.connect(self._on_colour)
         self.outlines.toggled.connect(self._on_outlines)
         self.legend.hidden_changed.connect(self._on_hidden)
+        self.legend.colour_chosen.connect(self.cells.colour_class)
+        self.colour_bar.colormap_chosen.connect(self._on_colormap)
+        self.colour_bar.range_chosen.connect(self._on_range)
+        self.plots_button.clicked.connect(self._on_plots)
+        self.table_button.clicked.connect(self._on_table)
+        self.card.deselect.clicked.connect(self._on_deselect)
         self.card.explain.clicked.connect(self.explain_asked.emit)
 
     @property
@@ -147,14 +167,11 @@ class ResultsTab(Tab):
             return
         self.result = result
         with self.state.events.blocked():
-            self.state.hidden = frozenset()
+            self.state.hidden = self.state.hidden_values = frozenset()
             self.state.selected = 0
-            self.state.colour_by = "type" if "type" in result.cells else "instance"
-        self.cells.open(result.cells, result.colours)
-        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes))
+            self.state.colour_by = TYPE if "type" in result.cells else INSTANCE
         self.outlines.setChecked(False)
-        self._recolour()
-        self._sync()
+        self.cells.open(result.cells, result.colours)
 
     def _on_failed(self, error: Exception) -> None:
         self.work = None
@@ -168,8 +185,10 @@ class ResultsTab(Tab):
         if now - self._refreshed < REFRESH_S:
             return
         self._refreshed = now
+        if self.live is not None and about(self.live).get("result") != folder:
+            self._drop_live()
         if self.live is None or self.live not in self.viewer.layers:
-            self.live = live_layer(self.viewer, self.session, Path(folder))
+            self.live = live_layer(self.viewer, Path(folder))
         if self.live is not None:
             self.live.refresh()
 
@@ -180,12 +199,12 @@ class ResultsTab(Tab):
 
     def _sync(self) -> None:
         shown = self.result is not None
-        self.colour_box.setEnabled(shown and self.cells.typed)
-        self.outlines.setEnabled(shown)
+        for widget in (self.colour_box, self.outlines, self.plots_button, self.table_button):
+            widget.setEnabled(shown)
         self.legend_title.setVisible(shown)
         self.legend.setVisible(shown)
         self.export.set_result(self.result, self.layer, self.state.hidden)
-        self.colour_box.setCurrentIndex(max(self.colour_box.findData(self.state.colour_by), 0))
+        self._sync_colours()
         say(
             self.summary,
             self.result.summary
@@ -194,20 +213,48 @@ class ResultsTab(Tab):
         )
         self._sync_cell()
 
+    def _sync_colours(self) -> None:
+        """Let the list, the legend and the colour bar say what the colours are."""
+        colours = self.shown.colours
+        wanted = [(choice.key, choice.title, choice.group) for choice in self.shown.choices]
+        if wanted != self._listed:
+            self._listed = wanted
+            self.colour_box.clear()
+            for place, (key, title, group) in enumerate(wanted):
+                if place and group != wanted[place - 1][2]:
+                    self.colour_box.insertSeparator(self.colour_box.count())
+                self.colour_box.addItem(title, key)
+        self.colour_box.setCurrentIndex(max(self.colour_box.findData(colours.by), 0))
+        say(self.colour_problem, self.shown.problem)
+        self.colour_bar.setVisible(self.result is not None and colours.kind == "number")
+        if colours.kind == "number":
+            self.colour_bar.show_colours(colours, self.state.colormap, self.state.low, self.state.high)
+        words = colours.kind == "category" and colours.by != TYPE
+        self.legend.show_rows(
+            colours.rows if words else legend_rows(self.cells),
+            hidden=self.state.hidden_values if words else self.state.hidden,
+            recolours=not words,
+        )
+        self.legend_title.setText("Values" if words else "Cells")
+
     def _sync_cell(self) -> None:
         facts = None
         if self.result is not None and self.state.selected:
             facts = self._facts()
         self.card.setVisible(self.result is not None)
         shown = {} if self.result is None else marker_colours(self.viewer.layers, self.result.slide)
-        self.card.show_cell(facts, self.result, shown)
+        if self.result is not None and len(self.cells.selected) > 1:
+            group = group_facts(self.cells, self.cells.selected)
+            self.card.show_group(group, self.result, shown, self.cells.classes)
+            return
+        self.card.show_cell(facts, self.result, shown, self.cells.classes)
         can_explain = self.session.card is not None and "reconstruct" in self.session.card.tasks
         self.card.explain.setEnabled(facts is not None and can_explain)
 
     def _recolour(self) -> None:
         if self.result is not None and self.layer is not None:
-            colour_result(self.layer, self.cells, self.state.colour_by, self.state.hidden)
-            self._sync()
+            colour_result(self.layer, self.cells, self.shown.colours, self.state.hidden)
+        self._sync()
 
     def selected_centre(self) -> tuple[float, float] | None:
         """Return the centre (y, x) of the clicked cell in level-0 pixels, None when none is."""
@@ -256,14 +303,16 @@ class ResultsTab(Tab):
     def _on_selection(self) -> None:
         selected = self.cells.selected
         self.state.selected = int(selected[-1]) if len(selected) else 0
-        if self.layer is not None and self.result is not None and self.state.selected:
-            mark_cell(self.viewer, self.layer, self.result, self.cells, self.state.selected)
+        self._sync_cell()
+        if self.layer is not None and self.result is not None:
+            mark_cells(self.viewer, self.layer, self.result, self.cells, selected)
+        self.features_link.follow()
 
     def _on_types(self, labels: NDArray[np.int64]) -> None:
         """Colours follow at once what was corrected, in place; legend and table a moment later."""
         if self.layer is None:
             return
-        if self.state.colour_by == "type" and not recolour_types(self.layer, self.cells, labels):
+        if self.shown.colours.by == TYPE and not recolour_types(self.layer, self.cells, labels):
             self._recolour()
         self.later.name(labels)
 
@@ -271,16 +320,14 @@ class ResultsTab(Tab):
         if self.layer is None:
             return
         sync_features(self.layer, self.cells, labels)
-        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes), hidden=self.state.hidden)
+        if self.shown.colours.by != TYPE and self.state.hidden:
+            self._recolour()
         self._sync()
 
     def _on_rows(self) -> None:
-        """Colours, legend and table follow cells and classes that were changed."""
-        if self.layer is None:
-            return
-        self.layer.features = feature_table(self.cells.frame)
-        self.legend.show_rows(type_rows(self.cells.frame, self.cells.classes), hidden=self.state.hidden)
-        self._recolour()
+        """The layer's table follows cells that were changed and columns that were computed; colours follow `shown`."""
+        if self.layer is not None:
+            self.layer.features = feature_table(self.cells.frame)
 
     def _on_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Result folder of an analysis")
@@ -288,14 +335,41 @@ class ResultsTab(Tab):
             self.open_folder(folder)
 
     def _on_colour(self, index: int) -> None:
+        with self.state.events.hidden_values.blocked():
+            self.state.hidden_values = frozenset()
         self.state.colour_by = self.colour_box.itemData(index)
+
+    def _on_colormap(self, name: str) -> None:
+        self.state.colormap = name
+
+    def _on_range(self, low: float, high: float) -> None:
+        with self.state.events.low.blocked():
+            self.state.low = low
+        self.state.high = high
+        self.shown.refresh()
+
+    def _on_deselect(self) -> None:
+        self.cells.select([])
+
+    def _on_plots(self) -> None:
+        self.plots = open_plots(self.viewer, self.session, self.shown, self.plots)
+
+    def _on_table(self) -> None:
+        if self.layer is not None:
+            try:
+                self.features_link.open(self.layer)
+            except DamaError as error:
+                self.failed.emit(error)
 
     def _on_outlines(self, wanted: bool) -> None:
         if self.layer is not None:
             self.layer.contour = 2 if wanted else 0
 
     def _on_hidden(self, hidden: frozenset[str]) -> None:
-        self.state.hidden = hidden
+        if self.shown.colours.kind == "category" and self.shown.colours.by != TYPE:
+            self.state.hidden_values = hidden
+        else:
+            self.state.hidden = hidden
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.layer:
@@ -313,11 +387,14 @@ class ResultsTab(Tab):
         self.viewer.mouse_drag_callbacks.remove(self._on_mouse)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.state.events.path.disconnect(self.load)
-        self.state.events.hidden.disconnect(self._recolour)
-        self.state.events.colour_by.disconnect(self._recolour)
+        self.shown.changed.disconnect(self._recolour)
+        self.shown.let_go()
+        self.features_link.let_go()
+        if self.plots is not None:
+            self.plots.close_down()
         self.state.events.selected.disconnect(self._on_selected)
         self.cells.selection_changed.disconnect(self._on_selection)
         self.cells.types_changed.disconnect(self._on_types)
         self.cells.rows_changed.disconnect(self._on_rows)
-        self.cells.classes_changed.disconnect(self._on_rows)
+        self.cells.columns_changed.disconnect(self._on_rows)
         self.later.forget()

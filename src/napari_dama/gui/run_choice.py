@@ -28,6 +28,7 @@ class RunChoice:
 
 RUNS: Final = (
     RunChoice("now", "now, here", tooltips.RUN_NOW),
+    RunChoice("queue", "when the device is free", tooltips.RUN_QUEUE),
     RunChoice("cluster", "on a cluster", tooltips.RUN_CLUSTER),
 )
 
@@ -71,6 +72,10 @@ def launcher(run: str, cluster: ClusterSettings | None) -> Callable[[RunSettings
         asked = cluster or default_settings()
         send = prepare if why_not_here() else submit
         return lambda settings: send(settings, asked)
+    if run == "queue":
+        from napari_dama.jobs.queue import enqueue
+
+        return enqueue
     from napari_dama.jobs.process import start
 
     return start

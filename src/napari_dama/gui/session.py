@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_dama.errors import DamaError, ModelError, SettingsError
+from napari_dama.errors import DamaError, ModelError, OutputError, SettingsError
 from napari_dama.gui.annotate import Annotator
 from napari_dama.gui.cells_model import CellsModel
+from napari_dama.gui.layers import LAYER_SLIDE, has_file
 from napari_dama.gui.resolve import (
     ChannelPlan,
     PixelPlan,
@@ -19,13 +20,22 @@ from napari_dama.gui.resolve import (
     resolve_types,
 )
 from napari_dama.models.shelf import DEFAULT_MODEL, list_models, load_card
+from napari_dama.slides.name_list import forget_names, save_names
 from napari_dama.slides.panel import BRAIN7, Panel
 from napari_dama.slides.slide import open_slide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_dama.gui.markers import Markers
     from napari_dama.gui.state import DamaState
     from napari_dama.models.card import Card
     from napari_dama.slides.slide import Slide
+
+NO_FILE = (
+    "This slide is made of layers in the window and has no file, so a job in a process of its own cannot open it. "
+    "Press 'Save as OME-TIFF' in Channels, then go on with the file."
+)
 
 
 class Session:
@@ -37,6 +47,13 @@ class Session:
         The cells of the open result; empty while none is open.
     annotator : Annotator
         The only one that corrects them.
+    slide, card, cards
+        The open slide, the card of the chosen model, and those of all models on the shelf; None where there is none.
+    markers : Markers or None
+        How the open slide's markers are shown and matched; the *Channels* tab keeps it.
+    sources : dict
+        How to open slides that are made of layers and have no file, by their name (``layer:NAME``): a function of marker
+        names and pixel size, either of them None for the slide's own.
 
     Signals
     -------
@@ -58,6 +75,10 @@ class Session:
         self.cards: list[Card] = []
         self.cells = CellsModel()
         self.annotator = Annotator(self.cells)
+        self.markers: Markers | None = None
+        self.sources: dict[str, Callable[[Sequence[str] | None, float | None], Slide]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._wishes: dict[str, tuple[float | None, dict[str, str]]] = {}
         state.events.slide.connect(self._on_slide)
         state.events.model.connect(self._on_model)
         state.channels.events.chosen.connect(self._on_wish)
@@ -66,8 +87,15 @@ class Session:
 
     @property
     def path(self) -> Path:
-        """Path of the open slide."""
+        """Path of the open slide; of one without a file, where it would lie in the user's own folder."""
+        if not has_file(self.state.slide):
+            return Path.home() / "napari-dama" / (self.state.slide.removeprefix(LAYER_SLIDE) or "slide")
         return Path(self.state.slide)
+
+    @property
+    def file_problem(self) -> str:
+        """Why a process of its own cannot work on the open slide, in a sentence; empty when it can."""
+        return "" if self.slide is None or has_file(self.state.slide) else NO_FILE
 
     @property
     def plan(self) -> ChannelPlan | None:
@@ -143,7 +171,96 @@ class Session:
         """
         if self.slide is None:
             raise SettingsError(self.blocker)
-        return open_slide(self.path, markers=self.slide.markers, pixel_um=self.pixel.pixel_um)
+        return self._open(self.slide.markers, self.pixel.pixel_um)
+
+    def rename(self, names: Sequence[str]) -> str:
+        """Give the open slide's markers other names, and write them into the names file beside it.
+
+        Parameters
+        ----------
+        names : sequence of str
+            One per channel, all different.
+
+        Returns
+        -------
+        str
+            What the user should know: where the names are kept, or why they count in this window only.
+
+        Raises
+        ------
+        DamaError
+            When no slide is open, or it cannot be opened with these names.
+        """
+        if self.slide is None:
+            raise SettingsError(self.blocker)
+        before = self.slide.markers
+        slide = self._open(tuple(names), None)
+        self._close_slide()
+        self.slide = slide
+        self._names[self.state.slide] = tuple(names)
+        known = dict(zip(before, names, strict=True))
+        with self.state.channels.events.blocked():
+            chosen = self.state.channels.chosen
+            self.state.channels.chosen = {model: known.get(mine, mine) for model, mine in chosen.items()}
+        self._keep_wishes()
+        note = "The names count in this window: the slide has no file to keep them beside."
+        if has_file(self.state.slide):
+            try:
+                if tuple(names) == self.file_names():
+                    forget_names(self.path)
+                    note = "The names are those of the slide's own file again."
+                else:
+                    note = f"The names are kept in {save_names(self.path, names).name}, beside the slide."
+            except OutputError as error:
+                note = f"{error} They count in this window only: jobs and the command line see the old ones."
+        self.slide_changed.emit()
+        self.plan_changed.emit()
+        return note
+
+    def file_names(self) -> tuple[str, ...]:
+        """Return the names that the slide's own file gives, whatever stands beside it; those of now where it has none."""
+        if self.slide is None:
+            return ()
+        if not has_file(self.state.slide):
+            return self.slide.markers
+        with open_slide(self.path, names_file=False) as slide:
+            return slide.markers
+
+    def forget_others(self, slides: Sequence[str]) -> None:
+        """Let go of slides without a file that are open no more."""
+        self.sources = {name: source for name, source in self.sources.items() if name in slides}
+
+    def wish_pixel(self, slide: str, pixel_um: float | None) -> None:
+        """Remember a pixel size for a slide before it is opened; it counts where the slide says another, or none."""
+        self._wishes[slide] = (pixel_um, {})
+
+    def renamed_slide(self, before: str, after: str) -> None:
+        """Carry names, choices and pixel size over to the file that a slide was saved as."""
+        for memory in (self._names, self._wishes):
+            if before in memory:
+                memory[after] = memory[before]  # type: ignore[assignment]
+
+    def open(self, slide: str) -> Slide:
+        """Open any slide that is open in the window, anew and under the names that it has here.
+
+        Raises
+        ------
+        SlideError
+            When it cannot be opened.
+        """
+        source = self.sources.get(slide)
+        names = self._names.get(slide)
+        return open_slide(Path(slide), markers=names) if source is None else source(names, None)
+
+    def _open(self, markers: Sequence[str] | None, pixel_um: float | None) -> Slide:
+        source = self.sources.get(self.state.slide)
+        if source is not None:
+            return source(markers, pixel_um)
+        return open_slide(self.path, markers=markers, pixel_um=pixel_um)
+
+    def _keep_wishes(self) -> None:
+        channels = self.state.channels
+        self._wishes[self.state.slide] = (channels.pixel_um, dict(channels.chosen))
 
     def _close_slide(self) -> None:
         if self.slide is not None:
@@ -154,12 +271,13 @@ class Session:
         self._close_slide()
         if self.state.slide:
             try:
-                self.slide = open_slide(self.path)
+                self.slide = self._open(self._names.get(self.state.slide), None)
             except (DamaError, OSError) as error:
                 self.failed.emit(error)
+        pixel_um, chosen = self._wishes.get(self.state.slide, (None, {}))
         with self.state.channels.events.blocked():
-            self.state.channels.pixel_um = None
-            self.state.channels.chosen = {}
+            self.state.channels.pixel_um = pixel_um
+            self.state.channels.chosen = dict(chosen)
         self.slide_changed.emit()
         self.plan_changed.emit()
 
@@ -173,4 +291,5 @@ class Session:
         self.plan_changed.emit()
 
     def _on_wish(self) -> None:
+        self._keep_wishes()
         self.plan_changed.emit()

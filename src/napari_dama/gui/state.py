@@ -14,10 +14,12 @@ from pydantic import ConfigDict, Field
 from napari_dama.jobs.cluster import ClusterSettings  # noqa: TC001 - pydantic reads annotations
 
 RegionKind = Literal["whole", "view", "shape"]
-ColourBy = Literal["type", "instance"]
 ExplainMask = Literal["random", "adaptive"]
+AnalyseRun = Literal["window", "now", "queue"]
 JobPage = Literal["curves", "pictures", "log", "about"]
-ExplainShow = Literal["seen", "filled", "error", "overlap", "slide"]
+ExplainShow = Literal["seen", "filled", "difference", "error", "overlap", "slide"]
+ExplainQuestion = Literal["fill", "type", "missing", "like"]
+ExplainMap = Literal["spots", "pooled", "class", "rollout"]
 
 
 class _State(EventedModel):
@@ -54,12 +56,16 @@ class AnalyseState(_State):
         Tell cell types when the slide's markers allow it.
     out : str
         Result folder; empty for the default beside the slide.
+    run : str
+        In this window (``window``), or in a process of its own that outlives it: ``now``, or when its device is free
+        (``queue``).
     """
 
     device: str = "auto"
     region: RegionKind = "whole"
     types: bool = True
     out: str = ""
+    run: AnalyseRun = "window"
 
 
 class ResultsState(_State):
@@ -70,16 +76,26 @@ class ResultsState(_State):
     path : str
         The open result folder, empty when none is.
     colour_by : str
-        By type, or a random colour per cell.
+        ``type``, ``instance`` (a random colour per cell), ``doubt``, or a column of the table.
+    colormap : str
+        napari's name of the colours of numbers.
+    low, high : float
+        Percentiles of the column that get the first and the last colour.
     hidden : frozenset of str
         Types that are not shown.
+    hidden_values : frozenset of str
+        Values of the column in ``colour_by`` that are not shown, where it holds text.
     selected : int
         Label of the cell clicked last, 0 for none.
     """
 
     path: str = ""
-    colour_by: ColourBy = "type"
+    colour_by: str = "type"
+    colormap: str = "viridis"
+    low: float = Field(default=2.0, ge=0.0, le=100.0)
+    high: float = Field(default=98.0, ge=0.0, le=100.0)
     hidden: frozenset[str] = frozenset()
+    hidden_values: frozenset[str] = frozenset()
     selected: int = 0
 
 
@@ -96,6 +112,16 @@ class ExplainState(_State):
         Number of the random mask.
     mask, show : str
         Which of the explanation's layers are visible.
+    question : str
+        What is asked: what the model fills in, what the type rests on, what if a marker were missing, which cells are alike.
+    follow : bool
+        Ask anew wherever the cursor is.
+    marker : str
+        Marker in the small pictures, empty for all of them.
+    map : str
+        What the map of a cell shows: spots darkened one by one, or one of three kinds of attention.
+    missing : str
+        Marker that is taken away and predicted; empty until one is chosen.
     """
 
     at: tuple[float, float] | None = None
@@ -104,6 +130,11 @@ class ExplainState(_State):
     seed: int = Field(default=0, ge=0)
     mask: ExplainMask = "random"
     show: ExplainShow = "filled"
+    question: ExplainQuestion = "fill"
+    follow: bool = False
+    marker: str = ""
+    map: ExplainMap = "spots"
+    missing: str = ""
 
 
 class AnnotateState(_State):
@@ -136,7 +167,9 @@ class TrainState(_State):
     data : str
         Crop store, slides or folders of slides, several with ``;`` between them; empty: the open slides.
     annotation : str
-        Name of the layer whose classes are learned (types), empty to learn from ``data``.
+        Name of the layer whose classes (types) or outlines (segments) are learned, empty to learn from ``data``.
+    area : str
+        Name of the Shapes layer around what was outlined completely (segments); empty for the box around all outlines.
     run : str
         Where and when: a key of `napari_dama.gui.run_choice.RUNS`.
     cluster : ClusterSettings or None
@@ -151,6 +184,7 @@ class TrainState(_State):
     seed: int = Field(default=0, ge=0)
     data: str = ""
     annotation: str = ""
+    area: str = ""
     run: Literal["now", "queue", "cluster"] = "now"
     cluster: ClusterSettings | None = None
 

@@ -10,7 +10,10 @@ MODEL = "The model that finds cells and tells their types. Hover an entry for wh
 
 SHOW_MARKER = "Show or hide this marker."
 COLOUR = "Choose this marker's colour."
-CONTRAST = "Darkest and brightest value shown. This changes the picture only: the analysis scales each marker by itself."
+CONTRAST = (
+    "Darkest and brightest value shown. This changes the picture only: the analysis scales each marker "
+    "by itself."
+)
 FEEDS = (
     "The model's channel that this marker feeds. 'not used' keeps it out of the model; it is still measured."
 )
@@ -32,23 +35,100 @@ BROWSE = "Choose another folder."
 RUN = "Find every cell, measure it, and tell its type."
 CANCEL = "Stop after the piece that is being worked on. What is finished is kept."
 
+ANALYSE_RUN = (
+    "In this window, or in the background: in a process of its own that goes on when napari is closed and is found again "
+    "in the list of jobs (Train tab)."
+)
+RUN_WINDOW = "It ends with napari. Good for small regions."
+ANALYSE_NOW = "At once, in a process of its own that goes on when napari is closed."
+RUN_QUEUE = "In a process of its own that waits until no other job uses the device, and goes on when napari is closed."
+RUN_SHOW = "Look at it in the list of jobs, where it can be stopped and resumed."
+JOB_OPEN = "Show the cells on their slide: those found so far, growing, or the whole result."
+JOB_CANCEL = "Take it out of the line. Its folder stays, and Resume puts it back to work."
+JOB_EARLIER = "Let it change places with the job before it in the line."
+JOB_LATER = "Let it change places with the job behind it in the line."
 OPEN_RESULT = "Open the folder that an earlier analysis wrote."
-COLOUR_BY_TYPE = "Give every cell the colour of its type."
-COLOUR_BY_INSTANCE = "Give every cell a colour of its own, to see where one ends and the next begins."
+COLOUR_BY_TYPE = (
+    "What the colours stand for: the type, how sure the model is, or any column of the table. 'cell, at random' shows where "
+    "one cell ends and the next begins."
+)
+COLORMAP = "Colours from low to high. In each of these, equal steps of the value look equal."
+COLOUR_RANGE = (
+    "The share of the cells (percentiles) that the colours span. Cells beyond have the first or the last "
+    "colour."
+)
+COLOUR_RANGE_RESET = "Back to the usual range, from the 2nd to the 98th percentile."
 OUTLINES = "Draw outlines only, so that the markers stay visible inside the cells."
-LEGEND = "Click a type to hide or show its cells."
+LEGEND = "Click a type to hide or show its cells. Alt+click or Ctrl+click shows only this one; again, all."
+LEGEND_COLOUR = "Change this type's colour, on the slide and in every plot."
+LEGEND_ALL = "Show the cells of every type again."
+FEATURES_TABLE = (
+    "Open napari's own table of the cells: sort, copy, save as CSV. Rows that you select there are "
+    "marked on the slide."
+)
+PLOTS = (
+    "Map of the cells by likeness, markers per type, distributions, neighbours, and agreement with "
+    "annotations."
+)
+DESELECT = "Take the marks off the slide."
 CELL = "Click a cell in the picture to see what the model makes of it."
 
 EXPLAIN_CELL = "Explain the cell that was clicked last."
 EXPLAIN_CENTRE = "Explain the spot in the middle of the view."
 MASK_RATIO = "Share of the crop that is hidden from the model. DAMA was trained with 80 %."
 OVERLAP_RATIO = "Of the pieces that the model sees, the share that both masks have in common."
-ANOTHER_MASK = "Hide other pieces of the same crop."
+ANOTHER_MASK = (
+    "Hide other pieces of the same crop. Each mask has a number: the same number hides the same pieces."
+)
 EXPLAIN_SHOW = "Which of the explanation's layers are visible."
 EXPLAIN_CLEAR = "Remove the explanation's layers."
 
+EXPLAIN_QUESTION = "What to ask the model about the place or the cell."
+EXPLAIN_FOLLOW = "Ask again wherever the cursor is over the slide. A click keeps the place and puts its layers on the slide."
+EXPLAIN_MARKER = "Show all markers in their colours, or one in grey. The difference is that of this marker."
+EXPLAIN_SAVE = (
+    "Save this explanation: a figure (.png), or all images, masks and errors as an OME-TIFF (.tif)."
+)
+PICTURES = {
+    "slide": "The square of the slide itself. Click to see the slide without anything on top.",
+    "seen": "What the model was shown: grey pieces were hidden from it.",
+    "filled": "Hidden pieces as the model filled them in, visible ones as they are.",
+    "difference": "Filled in minus true: red where it was made too bright, blue where too dark, black where right or seen.",
+    "error": "How wrong each hidden piece is, from black (right) to pale yellow (most wrong). Seen pieces are black.",
+    "overlap": "Pieces that both masks show, in yellow.",
+}
+TYPE_BARS = "How sure the model is of each type of the cell in the middle."
+MARKER_BARS = (
+    "How many points of certainty the type loses when a marker is made dark, everything else being left. Two markers that "
+    "say the same cover for each other. This tests the model, not the biology."
+)
+EXPLAIN_MAP = (
+    "Spots that matter: each spot is darkened, and red ones cost the type certainty (blue ones were against it). "
+    "Attention shows where the network gathers information from; that is no proof of what its answer rests on. The type is "
+    "read from the pieces, weighted towards the middle, and not from the class token."
+)
+MISSING_MARKER = "The marker that is taken away from the model and predicted from the others."
+MISSING_HERE = "Predict this marker in the square around the place."
+MISSING_VIEW = "Predict this marker over all that the window shows now. Zoom in first: large parts take long."
+MISSING_HONEST = (
+    "Measured on pieces of 4 µm: how much of the marker's variation a line fitted on one half of them explains in the other "
+    "half. 0 % is no better than the marker's mean. The networks were trained to fill in hidden pieces, not hidden markers."
+)
+MISSING_CLEAR = "Remove the predicted markers from the slide."
+LIKE_COMPUTE = (
+    "Let the network look at every cell of this result once. What it makes of them is kept in its folder."
+)
+LIKE_FIND = "Find the cells whose features are nearest to those of the clicked cell, anywhere on the slide."
+LIKE_CELL = (
+    "Click to go to this cell. The number is the distance in the network's features: 0 the same, 1 unrelated."
+)
+LIKE_CANCEL = "Stop looking at cells. Nothing is kept."
+
 TRAIN_KIND = "Pretraining needs no labels. Fine-tuning needs cells with types, or slides with outlined cells."
-TRAIN_DATA = "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open slides."
+TRAIN_DATA = (
+    "A crop store, slides, or folders of slides, with ; between several. Left empty: cells of the open "
+    "slides."
+)
 TRAIN_INIT = "Start from a model of the shelf, or from nothing."
 TRAIN_EPOCHS = "How often every cell is seen."
 TRAIN_STEPS = "Stop after this many steps, even within an epoch. 0: no limit."
@@ -70,17 +150,72 @@ PREVIEW_LARGER = "Open the picture in your system's image viewer."
 JOBS_LIST = (
     "Every job of this machine, whether it was started here or on the command line. Those at work come first."
 )
-JOB_STOP = "Finish the step, save a checkpoint and stop. The job can be resumed later."
-JOB_RESUME = "Go on from the last checkpoint, in a process of its own."
-JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. Asks first."
+JOB_STOP = "Finish the step (or the tile), save it and stop. The job can be resumed later."
+JOB_RESUME = "Go on from the last checkpoint (or the last finished tile), in a process of its own."
+JOB_DELETE = "Delete the job: its settings, curves, checkpoints and model. The result of an analysis stays. Asks first."
 JOB_FOLDER = "Show the job's folder in the file manager."
 JOB_ADD = "Add a job that is not in the list, by its folder."
 LOG_AXIS = "Draw the loss on a logarithmic axis: late, small progress becomes visible."
+TRAIN_AREA = "The Shapes layer around what you outlined completely: rectangles, ellipses or polygons."
 TRAIN_ANNOTATION = (
-    "Learn cell types from a layer: Labels, Points or Shapes whose features have a column named class or type. "
-    "The job cuts the crops itself."
+    "Learn from a layer. Cell types: Labels, Points or Shapes whose features have a column named class or type. "
+    "Outlines: a Labels layer with the cells that you drew or corrected. "
+    "The job takes what it needs into its folder."
 )
 TRAIN_MORE = "Settings for a run that is started next."
+
+PAGE_MAP = "Every cell a dot, like cells near each other; linked with the slide."
+PAGE_MARKERS = "How bright each marker is in each type."
+PAGE_SPREAD = "How a marker, the area or any other column is spread in each type."
+PAGE_NEARBY = "Which types live beside which, and whether that is more than chance."
+PAGE_CHECK = "The model's types beside your corrections, or other annotations: confusion matrix and scores."
+PLOT_CANCEL = "Stop working this out."
+PLOT_PICTURE = (
+    "Save this plot as PNG or SVG, black on white, as large as it is on the screen (PNG: three times as "
+    "fine)."
+)
+PLOT_NUMBERS = "Save the numbers of this plot as a CSV table."
+MAP = (
+    "Every dot is a cell, in its colour on the slide; like cells lie near each other. Draw around cells to select them on "
+    "the slide, with Shift to add to the selection."
+)
+MAP_VECTORS = (
+    "What 'alike' rests on: the features that the network makes of a cell's picture, or the mean of "
+    "every marker."
+)
+MAP_METHOD = (
+    "PCA: at once, distances mean something. UMAP: groups come apart clearly, but sizes and gaps mean little; takes minutes "
+    "for many cells."
+)
+MAP_EMBED = "Let the network look at every cell once; the features are kept in the result's folder."
+MAP_KEEP = (
+    "Add both coordinates to the table of the cells: colour by them, and they go along in features and "
+    "exports."
+)
+HEAT_VALUES = (
+    "z-score: compared with the average of all cells, alike for dim and bright markers. Raw mean: the "
+    "file's units."
+)
+HEAT_ORDER = (
+    "Put like types and like markers beside each other (average linkage), instead of the classes' own order."
+)
+SPREAD_COLUMN = "The column whose values are shown."
+SPREAD_SHAPE = "Violins show the whole shape; boxes are easier to compare."
+NEIGHBOUR_REACH = "Who is a neighbour: everybody within a distance, or a fixed number of nearest cells."
+NEIGHBOUR_RADIUS = "Largest distance between the centres of neighbours."
+NEIGHBOUR_NEAREST = "How many nearest cells count as neighbours."
+NEIGHBOUR_MATRIX = (
+    "Enrichment: are two types beside each other more often than by chance? Per cell: how many "
+    "neighbours of each type."
+)
+NEIGHBOUR_KEEP = (
+    "Add every cell's number of neighbours of each type to the table: colour by it, and it goes along in "
+    "exports."
+)
+AGREEMENT_TRUTH = (
+    "Whose word is compared with the model's: your corrections and confirmations, or a layer with classes."
+)
+AGREEMENT_FILE = "Compare with a table (CSV or Parquet) that has columns y, x (pixels) and type."
 EXPORT = "Hand the cells over: tables, QuPath, squidpy, OME-Zarr, pictures, and a paragraph for your paper."
 EXPORT_VIEW = (
     "Visible markers in their colours and contrast, cells as they are shown, a legend and a scale bar. "
@@ -185,3 +320,44 @@ IMPROVE_ANEW = (
 )
 IMPROVE_ACCEPT = "Put the improved model on the shelf and choose it."
 IMPROVE_DISCARD = "Delete the job with its model. Nothing else changes."
+
+MARKER_NAME = "Click: take it in hand (histogram, keys). Click twice: show it alone."
+NO_LAYER = "This marker's layer was removed from the window. It is analysed and measured all the same."
+HISTOGRAM = (
+    "How often each brightness occurs, on a logarithmic scale, counted on a part of the slide. Drag the edges of the band: "
+    "contrast of the picture. Dashed lines and curve: how the model scales the marker, whatever the picture shows."
+)
+PREVIOUS_MARKER = "Show the previous marker alone (key: comma, in the picture)."
+NEXT_MARKER = "Show the next marker alone (key: full stop, in the picture)."
+SOLO = "Show this marker alone; again: back to what was shown (key: H, in the picture)."
+PRESETS = "Save colours and contrast, and apply them to this slide, to all, or to every slide that you open."
+PRESET_VALUE = (
+    "The same brightness looks the same on every slide. Right for slides of one microscope and exposure."
+)
+PRESET_PERCENTILE = (
+    "Every slide is stretched to its own pixels. Right for slides of other exposure, dye or bit depth."
+)
+PRESET_DEFAULT = "Applied by itself to slides with at least half of these markers."
+PRESET_REPLACE = "There is a preset of that name: replace it."
+RENAME = "Paste or read a list of marker names, and see how they meet the model's, before anything changes."
+RENAME_UNDO = "Go back to the names before."
+RENAME_LIST = "One name per line, or with commas or tabs between them, in the order of the channels."
+RENAME_FILE = (
+    "A text, CSV or TSV file: one name per line, or columns such as channel and marker (MCMICRO, CODEX)."
+)
+RENAME_OWN = "The names that the slide's own file gives."
+RENAME_DO = (
+    "Use the new names. They are kept in a small file beside the slide, which is itself left as it is."
+)
+MAPPING = "How the slide's markers meet the model's, why, and what follows; and whether they look as the model expects."
+MAP_SLIDE_MARKER = "The slide's marker that serves this marker of the model."
+MARKER_CHECK = (
+    "Compares stained area, place (in nuclei or not) and grain of each marker with the slides that the model learned from. "
+    "It finds many swapped channels and failed stains, not all of them: look at the picture, too."
+)
+SPLIT = "Make one layer per marker, each with its own colour and contrast, so that several are seen at once."
+SAVE_TIFF = "Write this slide as OME-TIFF with its marker names and pixel size, and go on with that file."
+USE_LAYERS = "Take image layers that were opened by another reader, or added by hand, as a slide."
+ADOPT_LAYERS = "A layer with an axis of channels, or several layers of one size with a marker each."
+ADOPT_AXIS = "The axis along which the markers lie. Of other axes the plane that is in view is taken."
+ADOPT_USE = "Nothing is copied: the slide reads from the layers."

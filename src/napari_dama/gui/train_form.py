@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_dama.gui import tooltips
 from napari_dama.gui.annotations import find_annotations
+from napari_dama.gui.outline_areas import find_areas, find_outlines
 from napari_dama.gui.run_box import RunBox
 from napari_dama.gui.style import beside, muted, narrow, say
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.annotations import Annotation
+    from napari_dama.gui.outline_areas import Outlines
     from napari_dama.gui.session import Session
 
 KINDS = {
@@ -60,9 +62,12 @@ class TrainForm(QWidget):
     -------
     start_asked
         The user wants to start the run.
+    synced
+        Rows may have come or gone.
     """
 
     start_asked = QtSignal()
+    synced = QtSignal()
 
     def __init__(self, viewer: napari.Viewer, session: Session, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -70,6 +75,7 @@ class TrainForm(QWidget):
         self.session = session
         self.state = session.state.train
         self.annotations: list[Annotation] = []
+        self.outlines: list[Outlines] = []
         self._build()
         session.models_changed.connect(self._sync_models)
         session.slide_changed.connect(self.sync_annotations)
@@ -85,6 +91,8 @@ class TrainForm(QWidget):
         self.init_box = narrow(QComboBox(), tooltips.TRAIN_INIT)
         self.layer_box = narrow(LayerBox(), tooltips.TRAIN_ANNOTATION)
         self.layer_name = QLabel("Learn from")
+        self.area_box = narrow(LayerBox(), tooltips.TRAIN_AREA)
+        self.area_name = QLabel("Complete in")
         self.data_edit = narrow(QLineEdit(), tooltips.TRAIN_DATA)
         self.browse = QPushButton("...")
         self.browse.setFixedWidth(32)
@@ -107,6 +115,7 @@ class TrainForm(QWidget):
         form.addRow("What", self.kind_box)
         form.addRow("Start from", self.init_box)
         form.addRow(self.layer_name, self.layer_box)
+        form.addRow(self.area_name, self.area_box)
         form.addRow("Data", beside(self.data_edit, self.browse))
         for key, title, tip, low, high in _NUMBERS:
             box = narrow(QSpinBox(), tip)
@@ -129,17 +138,30 @@ class TrainForm(QWidget):
         self.init_box.activated.connect(self._on_init)
         self.layer_box.activated.connect(self._on_layer)
         self.layer_box.opened.connect(self.sync_annotations)
+        self.area_box.activated.connect(self._on_area)
+        self.area_box.opened.connect(self.sync_annotations)
         self.data_edit.editingFinished.connect(self._on_data)
         self.start_button.clicked.connect(self.start_asked)
 
     def sync_annotations(self, event: object = None) -> None:
         """Look for layers with classes again."""
-        self.annotations = find_annotations(self.viewer.layers, self.session.state.slide)
+        layers, slide = self.viewer.layers, self.session.state.slide
+        self.annotations, self.outlines = find_annotations(layers, slide), find_outlines(layers, slide)
         self.layer_box.clear()
         self.layer_box.addItem("Data below", "")
-        for found in self.annotations:
-            self.layer_box.addItem(f"Layer {found.layer}: {found.text}", found.layer)
-            self.layer_box.setItemData(self.layer_box.count() - 1, found.problem or found.text, 3)
+        if self.state.kind == "segments":
+            for outlines in self.outlines:
+                self.layer_box.addItem(f"Layer {outlines.layer}", outlines.layer)
+        else:
+            for found in self.annotations:
+                self.layer_box.addItem(f"Layer {found.layer}: {found.text}", found.layer)
+                self.layer_box.setItemData(self.layer_box.count() - 1, found.problem or found.text, 3)
+        self.area_box.clear()
+        self.area_box.addItem("box around all outlines", "")
+        for name in find_areas(layers):
+            self.area_box.addItem(f"Layer {name}", name)
+        if self.area_box.findData(self.state.area) < 0:
+            self.state.area = ""
         if self.layer_box.findData(self.state.annotation) < 0:
             self.state.annotation = ""
         self._sync()
@@ -152,13 +174,16 @@ class TrainForm(QWidget):
         self.sync_annotations()
 
     def _sync(self, event: object = None) -> None:
-        state, types = self.state, self.state.kind == "types"
+        state, labelled = self.state, self.state.kind != "pretrain"
         self.kind_box.setCurrentIndex(max(self.kind_box.findData(state.kind), 0))
         self.init_box.setCurrentIndex(max(self.init_box.findData(state.init), 0))
         self.layer_box.setCurrentIndex(max(self.layer_box.findData(state.annotation), 0))
-        self.layer_box.setVisible(types)
-        self.layer_name.setVisible(types)
-        from_layer = types and bool(state.annotation)
+        self.area_box.setCurrentIndex(max(self.area_box.findData(state.area), 0))
+        self.layer_box.setVisible(labelled)
+        self.layer_name.setVisible(labelled)
+        from_layer = labelled and bool(state.annotation)
+        self.area_box.setVisible(from_layer and state.kind == "segments")
+        self.area_name.setVisible(from_layer and state.kind == "segments")
         self.data_edit.setEnabled(not from_layer)
         self.browse.setEnabled(not from_layer)
         if not self.data_edit.hasFocus():
@@ -166,13 +191,25 @@ class TrainForm(QWidget):
         self.data_edit.setPlaceholderText(
             "open slides" if state.kind == "pretrain" else "the layer" if from_layer else "choose ..."
         )
-        found = next((each for each in self.annotations if each.layer == state.annotation), None)
-        hint = _HINTS[state.kind] if found is None or not from_layer else found.problem or f"{found.text}."
-        say(self.hint, hint)
+        say(self.hint, self._hint() if from_layer else _HINTS[state.kind])
         for key, box in self.numbers.items():
             blocked = box.blockSignals(True)
             box.setValue(int(getattr(state, key)))
             box.blockSignals(blocked)
+        self.synced.emit()
+
+    def _hint(self) -> str:
+        """What the chosen layer holds, or why nothing can be learned from it."""
+        name = self.state.annotation
+        if self.state.kind == "segments":
+            outlines = next((each for each in self.outlines if each.layer == name), None)
+            problem = "" if outlines is None else outlines.problem
+            return problem or (_IN_SHAPES if self.state.area else _IN_BOX)
+        found = next((each for each in self.annotations if each.layer == name), None)
+        return _HINTS["types"] if found is None else found.problem or f"{found.text}."
+
+    def _on_area(self, index: int) -> None:
+        self.state.area = self.area_box.itemData(index)
 
     def _on_kind(self, index: int) -> None:
         self.state.kind = self.kind_box.itemData(index)
@@ -217,8 +254,16 @@ class TrainForm(QWidget):
 _HINTS = {
     "pretrain": "The model learns the look of your cells. It needs no labels, and many cells.",
     "types": "Needs a layer with a class per cell (a feature named 'class'), or a crop store whose cells have types.",
-    "segments": "Needs a folder with NAME.ome.tif and NAME_cells.tif pairs.",
+    "segments": "Needs a Labels layer with outlined cells, or a folder with NAME.ome.tif and NAME_cells.tif pairs.",
 }
+_IN_BOX = (
+    "Every cell in the box around your outlines must be outlined: what is not counts as background. Or draw shapes around "
+    "what is complete and choose them above. A quarter of the cells, at one end, is held out to test on."
+)
+_IN_SHAPES = (
+    "Every cell inside these shapes must be outlined; nothing outside of them is looked at. A quarter of the cells, at one "
+    "end of each, is held out to test on."
+)
 _NUMBERS = (
     ("epochs", "Epochs", tooltips.TRAIN_EPOCHS, 1, 100_000),
     ("max_steps", "At most steps", tooltips.TRAIN_STEPS, 0, 10_000_000),

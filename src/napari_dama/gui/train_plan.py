@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.errors import OutputError, SettingsError
+from napari_dama.gui.layers import has_file
 from napari_dama.gui.resolve import unused
-from napari_dama.training.folder import ANNOTATIONS
+from napari_dama.gui.session import NO_FILE
+from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, checked
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_dama.gui.annotations import Annotation
+    from napari_dama.gui.outline_areas import OutlinedArea, Outlines
     from napari_dama.gui.state import TrainState
     from napari_dama.jobs.folder import JobView
     from napari_dama.training.settings import RunSettings
@@ -31,10 +34,18 @@ ANNOTATED_SHARE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """The settings of a run, and the layer whose cells are written into its folder before it begins."""
+    """The settings of a run, and the layer whose cells or outlines are written into its folder before it begins.
+
+    ``area``, ``pixel_um`` and ``chosen`` are of a run that learns outlines: the Shapes layer around what was outlined
+    completely, and the choices in *Channels*.
+    """
 
     settings: RunSettings
     annotation: Annotation | None = None
+    outlines: Outlines | None = None
+    area: str = ""
+    pixel_um: float | None = None
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve_train(
@@ -44,6 +55,7 @@ def resolve_train(
     pixel_um: float | None,
     base: Path,
     annotations: Sequence[Annotation] = (),
+    outlines: Sequence[Outlines] = (),
 ) -> TrainPlan:
     """Return the settings for a run.
 
@@ -59,6 +71,8 @@ def resolve_train(
         Folder that jobs are put in.
     annotations : sequence of Annotation
         Layers whose objects have classes.
+    outlines : sequence of Outlines
+        Labels layers.
 
     Raises
     ------
@@ -86,16 +100,25 @@ def resolve_train(
     raw["task"] = state.kind
     if state.kind == "types" and state.annotation:
         annotation = _annotation(state.annotation, annotations)
+        if not has_file(annotation.slide):
+            raise SettingsError(NO_FILE)
         cells = job / ANNOTATIONS / "cells.csv"
         slide = {"path": annotation.slide, "cells": cells, "pixel_um": pixel_um}
         raw["sources"] = {**wishes, "slides": [slide]}
         raw["validation_share"] = ANNOTATED_SHARE
         return TrainPlan(checked(FinetuneSettings, raw, where="Train"), annotation)
+    if state.kind == "segments" and state.annotation:
+        chosen_layer = _outlines(state.annotation, outlines)
+        raw |= {"data": [job / ANNOTATIONS], "validation_share": ANNOTATED_SHARE}
+        settings = checked(FinetuneSettings, raw, where="Train")
+        return TrainPlan(
+            settings, outlines=chosen_layer, area=state.area, pixel_um=pixel_um, chosen=dict(chosen)
+        )
     if not data:
         what = (
             "a layer with classes, or a crop store whose cells have types"
             if state.kind == "types"
-            else "a folder of slides with outlined cells"
+            else "a Labels layer with outlines, or a folder of slides with outlined cells"
         )
         raise SettingsError(f"Choose the data first: fine-tuning needs {what}.")
     raw["data"] = data
@@ -111,6 +134,8 @@ def _pretrain_data(
             "Open a slide first, or choose slides or a crop store: there are no cells to look at."
         )
     if not data:
+        if not all(has_file(path) for path in slides):
+            raise SettingsError(NO_FILE)
         opened = [{"path": path, "pixel_um": pixel_um} for path in slides]
         return {"sources": {**wishes, "slides": opened}}
     if len(data) == 1 and not slide_files(data[0]):
@@ -141,19 +166,32 @@ def _annotation(name: str, annotations: Sequence[Annotation]) -> Annotation:
     return found
 
 
+def _outlines(name: str, outlines: Sequence[Outlines]) -> Outlines:
+    found = next((each for each in outlines if each.layer == name), None)
+    if found is None:
+        raise SettingsError(f"The layer {name!r} with its outlines is not there any more: choose another.")
+    if found.problem:
+        raise SettingsError(found.problem)
+    return found
+
+
 def begin(
-    plan: TrainPlan, cells: pd.DataFrame | None, launch: Callable[[RunSettings], JobView] | None = None
+    plan: TrainPlan,
+    cells: pd.DataFrame | None,
+    launch: Callable[[RunSettings], JobView] | None = None,
+    areas: Sequence[OutlinedArea] = (),
 ) -> JobView:
-    """Write the cells that were given into the job's folder, and start its process, or do what ``launch`` does.
+    """Write the cells or outlines that were given into the job's folder, and start its process, or do what ``launch`` does.
 
     Raises
     ------
     DamaError
         As `napari_dama.jobs.process.start`; a folder made for nothing is removed.
     """
+    from napari_dama.gui.outline_areas import write_areas
     from napari_dama.jobs.process import start
 
-    job = plan.settings.out
+    settings, job = plan.settings, plan.settings.out
     if cells is not None:
         folder = job / ANNOTATIONS
         try:
@@ -162,9 +200,12 @@ def begin(
         except OSError as error:
             raise OutputError(f"The annotations cannot be written to {folder}: {error}") from error
     try:
-        return (launch or start)(plan.settings)
+        if plan.outlines is not None and areas:
+            made = write_areas(areas, job, plan.outlines.slide, plan.pixel_um, plan.chosen)
+            settings = settings.model_copy(update={"areas": made})
+        return (launch or start)(settings)
     except Exception:
-        if cells is not None and not (job / "job.yaml").exists():
+        if (cells is not None or areas) and not (job / "job.yaml").exists():
             shutil.rmtree(job, ignore_errors=True)
         raise
 

@@ -15,6 +15,7 @@ from napari_dama.gui.annotations import annotated_cells
 from napari_dama.gui.cluster_dialog import ClusterDialog
 from napari_dama.gui.jobs_panel import JobsPanel
 from napari_dama.gui.layers import slides_in
+from napari_dama.gui.outline_areas import outlined_areas
 from napari_dama.gui.resolve import unused
 from napari_dama.gui.run_choice import launcher, said_after, why_off
 from napari_dama.gui.style import Tab
@@ -62,6 +63,7 @@ class TrainTab(Tab):
         self.column.addWidget(self.jobs)
         self.column.addStretch()
         self.form.start_asked.connect(self.start)
+        self.form.synced.connect(self._fit_fold)
         self.form.run_box.cluster_asked.connect(self.ask_cluster)
         self.form.run_box.hinted.connect(self._fit_fold)
         self.jobs.failed.connect(self.failed)
@@ -85,6 +87,7 @@ class TrainTab(Tab):
                 channels.pixel_um,
                 self.base,
                 self.form.annotations,
+                self.form.outlines,
             )
         except DamaError as error:
             self.failed.emit(error)
@@ -95,10 +98,13 @@ class TrainTab(Tab):
     def _begin(self, plan: TrainPlan, run: str, cluster: ClusterSettings | None) -> JobView:
         """In a thread: large label images take a moment to read, and so does a cluster to answer."""
         launch = launcher(run, cluster)
+        layers = list(self.viewer.layers)
+        if plan.outlines is not None:
+            areas = outlined_areas(layers, plan.outlines.layer, plan.area, plan.outlines.slide)
+            return begin(plan, None, launch, areas)
         if plan.annotation is None:
             return begin(plan, None, launch)
         found = plan.annotation
-        layers = list(self.viewer.layers)
         layer = next(each for each in layers if each.name == found.layer)
         return begin(plan, annotated_cells(layer, found.column, layers, found.slide), launch)
 

@@ -16,6 +16,7 @@ import yaml
 from napari_dama.errors import JobError
 from napari_dama.jobs import far
 from napari_dama.jobs.records import Events, Metrics, last_line, read_events, read_metrics
+from napari_dama.predict.record import JOB, RUN_FILE
 from napari_dama.training.files import read_json
 from napari_dama.training.folder import STOP
 from napari_dama.training.identity import ProcessId
@@ -53,9 +54,9 @@ class JobView:
     ----------
     path : Path
     name : str
-        The settings' ``name``, else that of the folder.
+        The settings' ``name``, else that of the folder; of an analysis that of its result.
     kind : str
-        ``pretrain`` or ``finetune``; empty where ``job.yaml`` cannot be read.
+        ``pretrain``, ``finetune`` or ``analyse``; empty where ``job.yaml`` cannot be read.
     task : str
         The method of a pretraining, ``types`` or ``segments`` of a fine-tuning; empty where unknown.
     state : str
@@ -63,7 +64,7 @@ class JobView:
         work), ``stopped``,
         ``finished``, ``failed``, or ``dead`` (its process is gone without a word).
     step, steps : int
-        Steps done, and of the whole run; 0 while unknown.
+        Steps done, and of the whole run; tiles of an analysis; 0 while unknown.
     loss, images_per_s, eta_s : float or None
         Mean loss of the last logged steps, pace, seconds left; None while unknown.
     device : str
@@ -83,6 +84,10 @@ class JobView:
         The machine that it runs or ran on; empty while unknown.
     model : Path or None
         The finished model's folder.
+    cells, mpx_per_s : int, float or None
+        Cells that an analysis found so far, and its pace in megapixels of the slide per second; None while unknown.
+    result : Path or None
+        Folder of an analysis' result, once there is something in it.
     slurm : str
         SLURM's number of its last session; empty for a job that was not submitted to a cluster.
     """
@@ -106,7 +111,15 @@ class JobView:
     pid: int | None = None
     host: str = ""
     model: Path | None = None
+    cells: int | None = None
+    mpx_per_s: float | None = None
+    result: Path | None = None
     slurm: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What its steps are: ``tiles`` of an analysis, ``steps`` of a training."""
+        return "tiles" if self.kind == "analyse" else "steps"
 
     @property
     def place(self) -> str:
@@ -158,6 +171,7 @@ def read_job(path: str | Path) -> JobView:
 def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], state: State) -> JobView:
     heartbeat = _number(status.get("heartbeat"))
     best = status.get("best")
+    analysis = settings.get("kind") == "analyse"
     init = settings.get("init")
     why = str(status.get("why") or "")
     if _submitted(status):
@@ -168,7 +182,7 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
         why = why or "job.yaml is missing, or cannot be read"
     return JobView(
         path=path,
-        name=str(settings.get("name") or path.absolute().name),
+        name=str(settings.get("name") or _folder_name(path.absolute())),
         kind=str(settings.get("kind") or ""),
         task=str(settings.get("task") or settings.get("method") or ""),
         state=state,
@@ -186,8 +200,15 @@ def _view(path: Path, status: Mapping[str, Any], settings: Mapping[str, Any], st
         pid=int(pid) if (pid := _number(status.get("pid"))) else None,
         host=str(status.get("host") or ""),
         model=path / "model" if state == "finished" and (path / "model" / "card.json").is_file() else None,
+        cells=None if (cells := _number(status.get("cells"))) is None else int(cells),
+        mpx_per_s=_number(status.get("mpx_per_s")),
+        result=path.parent if analysis and (path.parent / RUN_FILE).is_file() else None,
         slurm=str(status.get("slurm") or ""),
     )
+
+
+def _folder_name(path: Path) -> str:
+    return path.parent.name if path.name == JOB else path.name
 
 
 def _state(path: Path, status: Mapping[str, Any]) -> State:

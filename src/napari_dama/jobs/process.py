@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from napari_dama.errors import JobError, OutputError, SettingsError
+from napari_dama.jobs import analysis
+from napari_dama.jobs.analysis import AnalyseSettings
 from napari_dama.jobs.folder import ENDED, JobView, process_lives, read_job, read_status
 from napari_dama.jobs.shelf import forget, remember
 from napari_dama.jobs.tickets import reserved
 from napari_dama.predict.device import DEVICES
-from napari_dama.training.folder import ANNOTATIONS, STOP, RunFolder, clear, reached
+from napari_dama.training.files import ANNOTATIONS
+from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.improve_settings import ImproveSettings
+from napari_dama.training.job_settings import JobSettings
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.place import find_place
 from napari_dama.training.settings import FinetuneSettings, PretrainSettings, RunSettings
@@ -27,15 +31,19 @@ from napari_dama.training.settings import FinetuneSettings, PretrainSettings, Ru
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-S = TypeVar("S", bound=RunSettings)
+S = TypeVar("S", bound=JobSettings)
 ENDING_S = 10.0
 """A process that has said its last word, or was killed, may hold the folder for another moment."""
-KINDS: dict[str, type[RunSettings]] = {"pretrain": PretrainSettings, "finetune": FinetuneSettings}
-KINDS["improve"] = ImproveSettings
+KINDS: dict[str, type[JobSettings]] = {
+    "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
+    "analyse": AnalyseSettings,
+    "improve": ImproveSettings,
+}
 
 
-def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = False) -> JobView:
-    """Begin a run in a process of its own.
+def start(settings: JobSettings, *, resume: bool = False, overwrite: bool = False) -> JobView:
+    """Begin a run or an analysis in a process of its own.
 
     The folder is made and checked here, so that mistakes show at once; paths in the settings become absolute. Whether the
     device is free is not asked: `napari_dama.jobs.queue.enqueue` waits for it.
@@ -50,7 +58,7 @@ def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = Fals
     Raises
     ------
     OutputError, JobError, SettingsError
-        As `napari_dama.training.folder.RunFolder.begin`.
+        As `napari_dama.training.folder.RunFolder.begin`; for an analysis also as `napari_dama.jobs.analysis.check`.
     """
     since = time.time()
     with reserved(settings.out, settings.device, state="running", since=since):
@@ -59,19 +67,24 @@ def start(settings: RunSettings, *, resume: bool = False, overwrite: bool = Fals
 
 
 def launch(
-    settings: RunSettings, words: Sequence[str], *, state: str, resume: bool, overwrite: bool
+    settings: JobSettings, words: Sequence[str], *, state: str, resume: bool, overwrite: bool
 ) -> JobView:
     """Begin the folder and leave it to a runner that is given ``words``; what `start` and the queue share."""
     if settings.device.partition(":")[0] not in DEVICES:
         raise SettingsError(f"device must be one of {', '.join(DEVICES)}, got {settings.device!r}")
-    find_place(settings)  # several devices: what does not fit shows now
+    if isinstance(settings, RunSettings):
+        find_place(settings)  # several devices: what does not fit shows now
     settings = with_whole_paths(settings)
+    if isinstance(settings, AnalyseSettings):
+        analysis.check(settings, resume=resume, overwrite=overwrite)
     status = read_status(settings.out)
     if status.get("slurm") and (view := read_job(settings.out)).going:
         raise JobError(f"{view.name} is {view.state} already ({view.place}): stop it first")
     ending = status.get("state") in ENDED or not process_lives(status)
     run = RunFolder.begin(settings, resume=resume, overwrite=overwrite, wait_s=ENDING_S if ending else 0)
     try:
+        if overwrite and isinstance(settings, AnalyseSettings):
+            analysis.begin_anew(settings)
         process = _spawn(run.path, words)
         run.status(state=state, **ProcessId.of(process.pid).facts(), **reached(run.path))
         process.returncode = 0  # it is meant to outlive this one: no warning that it still runs
@@ -137,7 +150,7 @@ def resume(path: str | Path, *, here: bool = False) -> JobView:
 
 
 def delete(path: str | Path) -> None:
-    """Remove what a job wrote, and its folder if nothing else lies in it.
+    """Remove what a job wrote, and its folder if nothing else lies in it. The result of an analysis stays.
 
     Raises
     ------
@@ -157,10 +170,12 @@ def delete(path: str | Path) -> None:
     (path / LOCK).unlink(missing_ok=True)
     if not any(path.iterdir()):
         path.rmdir()
+        if view.kind == "analyse" and not any(path.parent.iterdir()):
+            path.parent.rmdir()  # a result that was never begun
     forget(path)
 
 
-def read_settings(path: Path) -> RunSettings:
+def read_settings(path: Path) -> JobSettings:
     """Settings in a job's folder, with that folder as ``out``.
 
     Raises
@@ -175,7 +190,9 @@ def read_settings(path: Path) -> RunSettings:
         raise SettingsError(f"{file} cannot be read: {error}") from error
     kind = KINDS.get(str(raw.get("kind"))) if isinstance(raw, dict) else None
     if kind is None:
-        raise SettingsError(f"{file} does not say which kind of job it is: kind must be pretrain or finetune")
+        raise SettingsError(
+            f"{file} does not say which kind of job it is: kind must be pretrain, finetune, improve or analyse"
+        )
     return kind.from_file(file).model_copy(update={"out": path})
 
 
@@ -188,8 +205,10 @@ def with_whole_paths(settings: S) -> S:
             changes[name] = value.expanduser().absolute()
         elif isinstance(value, list) and any(isinstance(each, Path) for each in value):
             changes[name] = [each.expanduser().absolute() for each in value]
-    if settings.init != "random" and Path(settings.init).is_dir():
-        changes["init"] = str(Path(settings.init).absolute())
+    for name in ("init", "model"):  # a name on the shelf, or a folder
+        value = getattr(settings, name, None)
+        if isinstance(value, str) and value != "random" and Path(value).is_dir():
+            changes[name] = str(Path(value).absolute())
     return settings.model_copy(update=changes)
 
 

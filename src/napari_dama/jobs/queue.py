@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from napari_dama.errors import JobError
 from napari_dama.jobs.process import launch, read_settings, request_stop
-from napari_dama.jobs.tickets import Ticket, list_queue, reserved, set_priority, ticket_of
+from napari_dama.jobs.tickets import Ticket, list_queue, move, reserved, set_priority, ticket_of
 
 if TYPE_CHECKING:
     from napari_dama.jobs.folder import JobView
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
-__all__ = ["Ticket", "cancel", "enqueue", "list_queue", "requeue", "set_priority"]
+__all__ = ["Ticket", "cancel", "enqueue", "list_queue", "move", "requeue", "set_priority"]
 
 
 def enqueue(
-    settings: RunSettings,
+    settings: JobSettings,
     device: str | None = None,
     priority: int = 0,
     *,

@@ -1,8 +1,8 @@
 """What a job's own process does: ``python -m napari_dama.jobs.runner JOB``. Its output goes to the job's ``log.txt``.
 
-It holds the folder from its first moment, waits for the device where it was enqueued, trains, and leaves in
+It holds the folder from its first moment, waits for the device where it was enqueued, trains or analyses, and leaves in
 ``status.json`` how it ended, whatever it met. A polite kill (SIGTERM, Ctrl-C) is a request to stop: the step is finished
-and a checkpoint kept.
+and a checkpoint kept; of an analysis, the tiles that are finished.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dama.errors import DamaError, Interrupted, JobError, SettingsError
+from napari_dama.jobs.analysis import AnalyseSettings, run_analysis
 from napari_dama.jobs.process import read_settings
 from napari_dama.jobs.tickets import Place
 from napari_dama.training.files import write_json
@@ -32,7 +33,7 @@ from napari_dama.training.settings import PretrainSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
 POLL_S = 1.0
 SLURM, RESTARTS = "NAPARI_DAMA_SLURM", "NAPARI_DAMA_RESTARTS"
@@ -79,9 +80,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _work(
-    run: RunFolder, settings: RunSettings, options: argparse.Namespace, stop: Callable[[], bool]
+    run: RunFolder, settings: JobSettings, options: argparse.Namespace, stop: Callable[[], bool]
 ) -> int:
-    """Wait, train, and say how it ended; the folder is held."""
+    """Wait, do the work, and say how it ended; the folder is held."""
     so_far = reached(run.path)
     place: Place | None = None
     try:
@@ -89,7 +90,7 @@ def _work(
         place = Place(run.path, _resolved(settings), priority=options.priority, since=options.since)
         if _wait(run, place, so_far, stop, wait=options.queue):
             run.status(state="starting", device=place.ticket.device, **so_far)
-            _train(run, settings, stop)
+            _do(run, settings, stop)
             return DONE
         run.status(state="stopped", **so_far)
         run.event("stopped", step=so_far.get("step", 0))
@@ -129,8 +130,10 @@ def _wait(
     return True
 
 
-def _train(run: RunFolder, settings: RunSettings, stop: Callable[[], bool]) -> None:
-    if isinstance(settings, PretrainSettings):
+def _do(run: RunFolder, settings: JobSettings, stop: Callable[[], bool]) -> None:
+    if isinstance(settings, AnalyseSettings):
+        run_analysis(settings, run, stop)
+    elif isinstance(settings, PretrainSettings):
         from napari_dama.training.pretrain import pretrain
 
         pretrain(settings, folder=run, stop=stop)
@@ -147,14 +150,14 @@ def _train(run: RunFolder, settings: RunSettings, stop: Callable[[], bool]) -> N
         finetune(settings, folder=run, stop=stop)
 
 
-def _resolved(settings: RunSettings) -> str:
+def _resolved(settings: JobSettings) -> str:
     """The device behind ``auto``, for which torch must be asked; several GPUs stand against every device."""
     device = settings.device
     if device == "auto":
         from napari_dama.predict.device import pick_device
 
         device = pick_device(device)
-    return "auto" if settings.devices > 1 and device != "cpu" else device
+    return "auto" if getattr(settings, "devices", 1) > 1 and device != "cpu" else device
 
 
 def _leave_word(path: Path, why: str) -> None:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.folder import JobView, read_job
+from napari_dama.predict.record import JOB
 from napari_dama.training.files import write_json
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def list_jobs(roots: Iterable[str | Path] | None = None) -> list[JobView]:
     Parameters
     ----------
     roots
-        Look at these folders, and at the folders right in them; by default at all that `remember` was told of. A folder
-        that vanished or was moved is left out.
+        Look at these folders, at the folders right in them, and at the analyses of results among these; by default at all
+        that `remember` was told of. A folder that vanished or was moved is left out.
     """
     if roots is None:
         paths = _read()
@@ -41,7 +42,7 @@ def list_jobs(roots: Iterable[str | Path] | None = None) -> list[JobView]:
         paths = []
         for root in map(Path, roots):
             inside = sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-            paths += [root, *inside]
+            paths += [path for folder in (root, *inside) for path in (folder, folder / JOB)]
     views = []
     for path in paths:
         try:
@@ -73,16 +74,16 @@ def forget(path: str | Path) -> None:
 
 
 def find_job(name: str | Path) -> Path:
-    """Folder of a job: a path, or the name of a job (or of its folder) on the list.
+    """Folder of a job: a path, also that of an analysis' result, or the name of a job (or of its folder) on the list.
 
     Raises
     ------
     JobError
         If there is none, or several of that name.
     """
-    path = Path(name)
-    if (path / "job.yaml").is_file() or (path / "status.json").is_file():
-        return _plain(path)
+    for path in (Path(name), Path(name) / JOB):
+        if (path / "job.yaml").is_file() or (path / "status.json").is_file():
+            return _plain(path)
     views = list_jobs()
     found = [view.path for view in views if str(name) in (view.name, view.path.name)]
     if len(found) == 1:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from submitit import Executor
 
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
 FOLDER: Final = "slurm"
 """Folder in the job's, in which submitit keeps the script, what it calls and what the nodes print."""
@@ -114,7 +114,7 @@ def _parameters(cluster: ClusterSettings, name: str) -> dict[str, Any]:
 
 
 def submit(
-    settings: RunSettings,
+    settings: JobSettings,
     cluster: ClusterSettings,
     *,
     resume: bool = False,
@@ -161,7 +161,7 @@ def submit(
     return read_job(run.path)
 
 
-def prepare(settings: RunSettings, cluster: ClusterSettings) -> JobView:
+def prepare(settings: JobSettings, cluster: ClusterSettings) -> JobView:
     """Write a job's folder for a computer that has SLURM, such as a login node: ``jobs submit`` goes on there.
 
     Raises
@@ -237,7 +237,7 @@ def leave_queue(path: Path, view: JobView) -> None:
         run.close()
 
 
-def _begun(settings: RunSettings, cluster: ClusterSettings, *, here: bool) -> RunSettings:
+def _begun(settings: JobSettings, cluster: ClusterSettings, *, here: bool) -> JobSettings:
     """The settings as the nodes need them, if the job may be submitted at all."""
     if cluster.gpus == 0 and settings.device.startswith("cuda"):
         raise SettingsError(f"device is {settings.device}, but the submission asks for no GPU: set gpus=1")
@@ -259,7 +259,7 @@ def _begun(settings: RunSettings, cluster: ClusterSettings, *, here: bool) -> Ru
     return with_whole_paths(settings)
 
 
-def fitted(cluster: ClusterSettings, settings: RunSettings, pairs: Sequence[str] = ()) -> ClusterSettings:
+def fitted(cluster: ClusterSettings, settings: JobSettings, pairs: Sequence[str] = ()) -> ClusterSettings:
     """Resources for as many devices as a run says, with ``key=value`` texts on top."""
     devices, nodes = getattr(settings, "devices", 1), getattr(settings, "nodes", 1)
     if devices * nodes > 1:
@@ -268,7 +268,7 @@ def fitted(cluster: ClusterSettings, settings: RunSettings, pairs: Sequence[str]
     return cluster.with_overrides(pairs)
 
 
-def _folder(settings: RunSettings, *, resume: bool, overwrite: bool) -> RunFolder:
+def _folder(settings: JobSettings, *, resume: bool, overwrite: bool) -> RunFolder:
     path = settings.out
     status = read_status(path)
     if status.get("slurm") and (view := read_job(path)).going:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_dama.errors import JobError, OutputError
 from napari_dama.jobs.shelf import jobs_folder
+from napari_dama.predict.record import JOB
 from napari_dama.training.files import write_json
 from napari_dama.training.identity import ProcessId, host_name
 
@@ -63,8 +64,9 @@ class Ticket:
 
     @property
     def name(self) -> str:
-        """Name of the job's folder."""
-        return Path(self.job).name
+        """Name of the job's folder; of an analysis that of its result."""
+        path = Path(self.job)
+        return path.parent.name if path.name == JOB else path.name
 
     @property
     def place(self) -> tuple[int, float, str]:
@@ -97,6 +99,43 @@ def set_priority(path: str | Path, priority: int) -> None:
         if ticket is None or ticket.state != "waiting":
             raise JobError(f"{path} does not wait for a device")
         write_json(file, {**asdict(ticket), "priority": priority})
+
+
+def move(path: str | Path, *, earlier: bool) -> None:
+    """Let a waiting job change places with its neighbour in the line; one that is first, or last, stays there.
+
+    Priorities are raised as little as the new order needs.
+
+    Raises
+    ------
+    JobError
+        If it does not wait.
+    """
+    with _tickets() as folder:
+        own = _read(_file(folder, str(Path(path).absolute())))
+        if own is None or own.state != "waiting":
+            raise JobError(f"{path} does not wait for a device")
+        line = [other for other in _living(folder) if other.state == "waiting" and own.meets(other)]
+        line.sort(key=lambda ticket: ticket.place)
+        here = next((index for index, ticket in enumerate(line) if ticket.job == own.job), None)
+        there = None if here is None else here + (-1 if earlier else 1)
+        if here is None or there is None or not 0 <= there < len(line):
+            return
+        line[here], line[there] = line[there], line[here]
+        for ticket in _in_order(line):
+            write_json(_file(folder, ticket.job), asdict(ticket))
+
+
+def _in_order(line: list[Ticket]) -> list[Ticket]:
+    """Tickets whose priorities bring them into this order."""
+    done: list[Ticket] = []
+    for ticket in reversed(line):
+        after = done[-1] if done else None
+        if after is not None and ticket.place >= after.place:
+            level = replace(ticket, priority=after.priority)
+            ticket = level if level.place < after.place else replace(ticket, priority=after.priority + 1)
+        done.append(ticket)
+    return done[::-1]
 
 
 class Place:

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 from napari_dama.errors import Interrupted, OutputError
 from napari_dama.models.shelf import DEFAULT_MODEL
 from napari_dama.predict.arrays import classify, segment
+from napari_dama.predict.overview import Overview
 from napari_dama.predict.pipeline import Pipeline, Stages
 from napari_dama.predict.prepare import Plan, make_plan, opened
 from napari_dama.predict.progress import Progress
-from napari_dama.predict.record import Owner, peak_memory_bytes, read_run, versions
+from napari_dama.predict.record import Owner, peak_memory_bytes, versions
 from napari_dama.predict.result import ResultFolder
 from napari_dama.predict.tiles import run_tiles
-from napari_dama.predict.writer import ResultWriter, check_place, check_same, check_space, refuse_running
+from napari_dama.predict.writer import (
+    ResultWriter,
+    check_place,
+    check_same,
+    check_space,
+    holds_result,
+    holds_something,
+    refuse_running,
+)
 from napari_dama.slides.intensity import IntensityStats, slide_stats
 from napari_dama.slides.region import Region
 
@@ -49,6 +58,7 @@ def analyse(
     overwrite: bool = False,
     resume: bool = False,
     tile_px: int = 1024,
+    live: bool = False,
     embeddings: bool = False,
     progress: ProgressFn | None = None,
     stop: StopFn | None = None,
@@ -78,6 +88,9 @@ def analyse(
         Replace an old result, or continue one that was interrupted, with the same settings.
     tile_px
         About the side of a tile, in model pixels.
+    live
+        Keep the label image's coarser levels up to date while it grows, so that it can be looked at from afar (for at most
+        a twentieth of the time).
     embeddings
         Keep the network's vector of every cell as well, for plots and for finding like cells: a second pass over the tiles;
         see `napari_dama.predict.embeddings`.
@@ -92,10 +105,10 @@ def analyse(
         ``stop`` returned True, or Ctrl-C; finished tiles are kept and ``resume=True`` continues.
     """
     folder = Path(out)
-    continuing = resume and folder.is_dir() and any(folder.iterdir())
+    continuing = resume and holds_something(folder) and holds_result(folder)
     if not continuing:
         check_place(folder, overwrite=overwrite)
-    elif read_run(folder)["state"] == "running":
+    else:
         refuse_running(folder)
     with opened(slide, pixel_um=pixel_um) as source:
         plan = make_plan(
@@ -123,7 +136,7 @@ def analyse(
         else:
             shape_yx = plan.grid.shape_yx
             writer = ResultWriter.begin(folder, _record(plan), plan.columns(), shape_yx, overwrite=overwrite)
-        _Run(plan, writer, loaded, progress, stop).go()
+        _Run(plan, writer, loaded, progress, stop, live=live).go()
         if embeddings:
             _embed(folder, source, loaded, progress, stop)
     return ResultFolder.open(folder)
@@ -144,8 +157,16 @@ class _Run:
     """One run into one result folder."""
 
     def __init__(
-        self, plan: Plan, writer: ResultWriter, model: Model, progress: ProgressFn | None, stop: StopFn | None
+        self,
+        plan: Plan,
+        writer: ResultWriter,
+        model: Model,
+        progress: ProgressFn | None,
+        stop: StopFn | None,
+        *,
+        live: bool,
     ) -> None:
+        self.overview = Overview(writer.labels) if live else None
         self.plan, self.writer, self.model = plan, writer, model
         self.progress, self.stop = progress, stop
         self.stages = Stages()
@@ -199,6 +220,8 @@ class _Run:
                     writer.write(finished.tile, finished.labels)
                     table = finished.table.reindex(columns=plan.columns())
                     writer.finish_tile(finished.tile, table, next_label=finished.next_label)
+                if self.overview is not None:
+                    self.overview.add(finished.tile.outer)
                 core = finished.tile.core
                 self.megapixels += core.height * core.width / 1e6
                 self.skipped += finished.empty

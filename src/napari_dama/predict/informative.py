@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from napari_dama.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
 REFERENCES: Final = 2000
@@ -223,7 +223,7 @@ class InformativeQueue:
         if not self._looks.shape[1] or len(known) < 3 * NEIGHBOURS or len(set(self.types[known])) < 2:
             return np.zeros(n), np.full(n, "", dtype=object)
         chosen = np.sort(random.choice(known, min(REFERENCES, len(known)), replace=False))
-        names, code = np.unique(self.types.astype(str), return_inverse=True)
+        code, names = pd.factorize(self.types)
         votes = np.zeros((n, len(names)))
         reference = self._looks[chosen]
         squared = (reference**2).sum(axis=1)
@@ -240,17 +240,18 @@ class InformativeQueue:
         votes /= NEIGHBOURS
         share = 1 - votes[np.arange(n), code]
         votes[np.arange(n), code] = -1
-        other = names[votes.argmax(axis=1)].astype(object)
+        other = np.asarray(names, dtype=object)[votes.argmax(axis=1)]
         share[self.types == UNTYPED] = 0
         return share, other
 
     def _rarity(self) -> NDArray[np.float64]:
-        names, index, count = np.unique(self.types.astype(str), return_inverse=True, return_counts=True)
+        code, names = pd.factorize(self.types)
         if len(names) < 2:
             return np.zeros(len(self.types))
+        count = np.bincount(code, minlength=len(names))
         rare = np.log(count.max() / count) / np.log(max(float(count.max()), 2.0))
-        rare[names == UNTYPED] = 0
-        return np.asarray(rare[np.asarray(index).ravel()], dtype=np.float64)
+        rare[np.asarray(names) == UNTYPED] = 0
+        return np.asarray(rare[code], dtype=np.float64)
 
     def _typical_distance(self, random: np.random.Generator) -> float:
         """Return how far in looks two cells of one type usually are apart."""

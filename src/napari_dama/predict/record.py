@@ -27,6 +27,10 @@ PARQUET: Final = "cells.parquet"
 TILES: Final = "tiles.jsonl"
 EMBEDDINGS: Final = "embeddings.npy"
 EMBEDDINGS_LABELS: Final = "embeddings_labels.npy"
+JOB: Final = "analysis_job"
+"""Folder of the job that makes the result, where it is made by one; see `napari_dama.jobs.analysis`."""
+BEGINNING: Final = "beginning"
+"""State of a record whose files are not all there yet: what was cut off then begins anew."""
 
 _DECIMALS: Final = {"y": 2, "x": 2, "y_um": 3, "x_um": 3, "area_um2": 3, "score": 4}
 
@@ -171,7 +175,9 @@ class TileLog:
 
     def rewrite(self, lines: list[dict[str, int]]) -> None:
         """Keep exactly these lines."""
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        draft = self.path.with_name(self.path.name + ".part")
+        draft.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        os.replace(draft, self.path)
 
     def append(self, line: Mapping[str, int]) -> None:
         """Add a finished tile and hand it to the system."""

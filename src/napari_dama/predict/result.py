@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import LABELS, PARQUET, TABLE, read_run
+from napari_dama.predict.record import LABELS, PARQUET, TABLE, TILES, TileLog, read_run
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -77,6 +78,14 @@ class ResultFolder:
         try:
             if self.state == "done" and (self.path / PARQUET).exists():
                 return pd.read_parquet(self.path / PARQUET)
-            return pd.read_csv(self.path / TABLE)
+            return pd.read_csv(io.BytesIO(self._finished_rows()))
         except (OSError, ValueError) as error:
             raise OutputError(f"the table of {self.path} cannot be read: {error}") from error
+
+    def _finished_rows(self) -> bytes:
+        """The table as text; while a run writes it, without the rows of the tile that is being written."""
+        with (self.path / TABLE).open("rb") as file:
+            if self.state == "running":
+                lines = TileLog(self.path / TILES).read()
+                return file.read(lines[-1]["bytes"]) if lines else file.readline()
+            return file.read()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
 from napari_dama.predict.record import (
+    BEGINNING,
     EMBEDDINGS,
     EMBEDDINGS_LABELS,
+    JOB,
     LABELS,
     PARQUET,
     RUN_FILE,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from napari_dama.slides.region import Region
     from napari_dama.slides.tiles import Tile
 
-OURS = (LABELS, TABLE, PARQUET, TILES, EMBEDDINGS, EMBEDDINGS_LABELS, RUN_FILE)
+OURS = (LABELS, TABLE, PARQUET, TILES, EMBEDDINGS, EMBEDDINGS_LABELS, RUN_FILE)  # the record last
 
 
 class ResultWriter:
@@ -76,8 +78,10 @@ class ResultWriter:
         check_place(folder, overwrite=overwrite)
         with clear_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            clear_result(folder)
-            write_json(folder / RUN_FILE, record)
+            # the record first, and marked until all is there: a kill leaves nothing that looks like a result
+            record["owner"] = Owner.here()
+            write_json(folder / RUN_FILE, {**record, "state": BEGINNING})
+            clear_result(folder, but_record=True)
             pixel_um = record["settings"]["pixel_um"]
             labels = LabelImage.create(
                 folder / LABELS, shape_yx, pixel_um=pixel_um, name=record["slide"]["name"]
@@ -85,6 +89,7 @@ class ResultWriter:
             (folder / TABLE).write_text(",".join(columns) + "\n", encoding="utf-8")
             log = TileLog(folder / TILES)
             log.rewrite([])
+            write_json(folder / RUN_FILE, record)
         return cls(folder, record, labels, log)
 
     @classmethod
@@ -184,13 +189,13 @@ def check_place(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.is_file():
         raise OutputError(f"{folder} is a file; give the name of a folder for the result")
-    if folder.is_dir() and any(folder.iterdir()):
+    if holds_something(folder):
         if not (folder / RUN_FILE).exists():
             raise OutputError(
                 f"{folder} holds other files and no result of `analyse`; it is left alone: give another name"
             )
         record = read_run(folder)
-        if not overwrite:
+        if not overwrite and record.get("state") != BEGINNING:
             state = record.get("state", "unknown")
             way = "--resume continues it, " if state != "done" else ""
             raise OutputError(f"{folder} already holds a result ({state}); {way}--overwrite replaces it")
@@ -198,10 +203,21 @@ def check_place(folder: Path, *, overwrite: bool) -> None:
     _check_writable(folder)
 
 
+def holds_something(folder: Path) -> bool:
+    """Whether a folder holds anything but the job that is to make a result there, or what a kill left of a first record."""
+    nothing = (JOB, RUN_FILE + ".part")
+    return folder.is_dir() and any(entry.name not in nothing for entry in folder.iterdir())
+
+
+def holds_result(folder: Path) -> bool:
+    """Whether a result was begun there so far that it can be continued."""
+    return (folder / RUN_FILE).is_file() and read_run(folder).get("state") != BEGINNING
+
+
 def refuse_running(folder: Path) -> None:
     """Refuse a result that another process is writing now."""
     record = read_run(folder)
-    if record.get("state") == "running" and Owner.alive(record.get("owner")):
+    if record.get("state") in ("running", BEGINNING) and Owner.alive(record.get("owner")):
         raise OutputError(
             f"{folder} is being written by process {record['owner']['pid']}; wait, or stop it first"
         )
@@ -249,9 +265,9 @@ def check_space(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def clear_result(folder: Path) -> None:
-    """Remove the files of an old result and nothing else in its folder."""
-    for name in OURS:
+def clear_result(folder: Path, *, but_record: bool = False) -> None:
+    """Remove the files of an old result and nothing else in its folder; its record last, or not at all."""
+    for name in OURS[:-1] if but_record else OURS:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -89,6 +89,7 @@ def open_slide(
     pixel_um: float | None = None,
     axes: str | None = None,
     series: int = 0,
+    names_file: bool = True,
 ) -> Slide:
     """Open a slide without reading its pixels.
 
@@ -97,7 +98,8 @@ def open_slide(
     source
         A file (OME-TIFF, TIFF, QPTIFF, .npy), a folder (OME-Zarr), or an array.
     markers
-        One name per channel, instead of those in the file.
+        One name per channel, instead of those in the names file beside the slide (``NAME.markers.csv``, see
+        `napari_dama.slides.name_list`), and instead of those in the slide itself.
     pixel_um
         Side of a pixel in micrometres, instead of that in the file.
     axes
@@ -105,6 +107,8 @@ def open_slide(
         C, Y and X the first plane is taken.
     series
         Which image, where a file holds several.
+    names_file
+        Whether the names file beside the slide is looked at.
 
     Returns
     -------
@@ -127,24 +131,38 @@ def open_slide(
     if series < 0:
         raise SettingsError(f"series is {series}; images of a file are counted from 0.")
     if isinstance(source, str | Path):
+        from napari_dama.slides.name_list import named
+
         path = Path(source).expanduser()
+        names = markers if names_file else ()
         if not path.exists():
             raise SlideError(f"There is no file or folder {path}.")
         if path.is_dir():
             from napari_dama.slides.ome_zarr import open_zarr
 
-            return open_zarr(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series)
+            return named(
+                open_zarr(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series), path, names
+            )
         if path.stat().st_size == 0:
             raise SlideError(f"{path} is empty (0 bytes); it was probably not copied or saved completely.")
         if path.name in {".zattrs", ".zgroup", "zarr.json"}:
-            return open_slide(path.parent, markers=markers, pixel_um=pixel_um, axes=axes, series=series)
+            return open_slide(
+                path.parent,
+                markers=markers,
+                pixel_um=pixel_um,
+                axes=axes,
+                series=series,
+                names_file=names_file,
+            )
         if path.suffix.lower() == ".npy":
             from napari_dama.slides.array import open_npy
 
-            return open_npy(path, markers=markers, pixel_um=pixel_um, axes=axes)
+            return named(open_npy(path, markers=markers, pixel_um=pixel_um, axes=axes), path, names)
         from napari_dama.slides.ome_tiff import open_tiff
 
-        return open_tiff(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series)
+        return named(
+            open_tiff(path, markers=markers, pixel_um=pixel_um, axes=axes, series=series), path, names
+        )
     if isinstance(source, np.ndarray):
         from napari_dama.slides.array import open_array
 

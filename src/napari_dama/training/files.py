@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+ANNOTATIONS: Final = "annotations"
+"""Folder in a run's with what was annotated for it by hand; it may lie there before the run begins."""
 
 
 def write_json(file: Path, value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a training run: settings, status, metrics, events and checkpoints, all plain files.
+"""The folder of a job: settings, status, metrics, events and checkpoints, all plain files.
 
 ``job.yaml`` all settings; ``metrics.csv`` one row per logged step; ``events.jsonl`` typed records; ``status.json`` the
 present state with a heartbeat; ``last/`` and ``best/`` checkpoints; ``model/`` the finished model; ``log.txt``; a file
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from napari_dama.errors import DamaError, Interrupted, OutputError, SettingsError
-from napari_dama.training.files import read_json, write_json
+from napari_dama.training.files import ANNOTATIONS, read_json, write_json
 from napari_dama.training.identity import ProcessId
 from napari_dama.training.lock import LOCK, FolderLock
 
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_dama.training.settings import RunSettings
+    from napari_dama.training.job_settings import JobSettings
 
 STOP = "stop"
-ANNOTATIONS = "annotations"
-"""Cells given for a run's slides, which may lie in its folder before it begins."""
 HEARTBEAT_S = 5.0
 FOLDERS = (
     "last",
@@ -81,7 +79,7 @@ class RunFolder:
     @classmethod
     def begin(
         cls,
-        settings: RunSettings,
+        settings: JobSettings,
         *,
         resume: bool,
         overwrite: bool,
@@ -282,6 +280,11 @@ class RunFolder:
         """Whether someone put a file named ``stop`` into the folder."""
         return (self.path / STOP).exists()
 
+    def refuse_gone(self) -> None:
+        """Raise `OutputError` if the folder was moved or deleted, before something is written to its old place."""
+        if not self.path.is_dir():
+            raise self._gone()
+
     def save_checkpoint(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write checkpoint ``last`` or ``best`` so that a kill at any moment leaves the old or the new one whole."""
         from napari_dama.training.checkpoint import save
@@ -305,7 +308,7 @@ class RunFolder:
 
 
 def opened(
-    folder: RunFolder | None, settings: RunSettings, *, resume: bool, overwrite: bool
+    folder: RunFolder | None, settings: JobSettings, *, resume: bool, overwrite: bool
 ) -> AbstractContextManager[RunFolder]:
     """The folder that a caller has begun, left open at the end; else one that is begun here and closed."""
     if folder is not None:
@@ -316,7 +319,7 @@ def opened(
 def reached(path: Path) -> dict[str, Any]:
     """What a run that is taken up again had reached, as its status says."""
     status = read_json(path / "status.json")
-    return {key: status[key] for key in ("step", "steps", "loss", "best") if key in status}
+    return {key: status[key] for key in ("step", "steps", "loss", "best", "cells") if key in status}
 
 
 def clear(path: Path) -> None:
@@ -331,7 +334,7 @@ def _holds_something(path: Path) -> bool:
     return path.is_dir() and any(entry.name not in (LOCK, ANNOTATIONS) for entry in path.iterdir())
 
 
-def _same_settings(old: RunSettings, asked: RunSettings) -> None:
+def _same_settings(old: JobSettings, asked: JobSettings) -> None:
     free = {"out", "device", "threads", "checkpoint_seconds", "log_every", "previews"}
     free |= {"devices", "nodes", "strategy"}  # the batch and its losses are the same
     for name in type(old).model_fields:

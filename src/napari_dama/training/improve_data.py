@@ -16,10 +16,9 @@ from napari_dama.models.shelf import load_card
 from napari_dama.predict.embeddings import slide_of
 from napari_dama.predict.result import ResultFolder
 from napari_dama.slides.panel import DEFAULT_COLOURS
-from napari_dama.training.files import read_json, write_json
-from napari_dama.training.folder import ANNOTATIONS
+from napari_dama.training.files import ANNOTATIONS, read_json, write_json
 from napari_dama.training.held_out import HELD, LEARN, LEAST_OF_CLASS, hold_out
-from napari_dama.training.improve_settings import CorrectedSlide, ImproveSettings
+from napari_dama.training.improve_settings import ImproveSettings
 from napari_dama.training.settings import checked
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ def find_corrected(source: str | Path, result: str | Path | None = None) -> Corr
         There are no corrections, or their slide is gone.
     OutputError
         Their result is gone.
+    SettingsError
+        It was made anew since, so that its labels mean other cells.
     """
     found = read_corrections(source, result=result)
     folder = Path(found.result)
@@ -113,6 +114,13 @@ def find_corrected(source: str | Path, result: str | Path | None = None) -> Corr
             f"The corrections in {found.path} are of the result {folder}, which is not there (any more)."
         )
     opened = ResultFolder.open(folder)
+    made = str(opened.run.get("created") or "")
+    found = read_corrections(found.path, result=folder, made=made)
+    if found.cells.empty:
+        raise SettingsError(
+            f"{folder} was made anew since its cells were corrected: open it in the window once, which takes over the "
+            "corrections that fit its cells"
+        )
     beside = found.path.absolute().parent / found.slide
     given = Path(source)
     candidates = [given] if given.suffix != ".jsonl" else []

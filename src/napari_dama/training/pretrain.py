@@ -19,6 +19,7 @@ from napari_dama.models.shelf import load_model
 from napari_dama.nets.autoencoder import MaskedAutoencoder
 from napari_dama.nets.encoder import EncoderSpec, FeatureEncoder
 from napari_dama.nets.share import rows_here
+from napari_dama.slides.profile import typical_profiles
 from napari_dama.training.accumulate import WHOLE, Part, part_of
 from napari_dama.training.crops import CropBatches, rows_of_step, split_of
 from napari_dama.training.followed import begun
@@ -194,13 +195,14 @@ class PretrainTask:
 
 
 def typical_statistics(store: CropStore) -> dict[str, dict[str, float]]:
-    """Median background and bright level of each marker over the slides that have it."""
+    """Median background and bright level of each marker over the slides that have it, and what it looks like there."""
     found = {}
+    looks = typical_profiles([slide.profile for slide in store.slides])
     for index, marker in enumerate(store.markers):
         has = store.present[:, index]
         if has.any():
             low, high = np.median(store.stats[has, :, index], axis=0)
-            found[marker] = {"low": float(low), "high": float(high)}
+            found[marker] = {"low": float(low), "high": float(high)} | looks.get(marker, {})
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,13 +38,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_dama.cells.given import LabelInput
+    from napari_dama.models.card import Card
     from napari_dama.nets.dama import Losses
+    from napari_dama.slides.panel import ChannelMap
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.settings import FinetuneSettings
 
 VARIATION = Variation(gain=0.3, gamma=0.25, noise=0.04, drop_marker=0.15, only_nuclear=0.2)
 ZOOM = (0.55, 1.5)
 VALIDATION_PX = 640
+FEW_CELLS = 20
 TRIAL_PX = 256
 
 
@@ -115,18 +118,39 @@ def load_field(image: Path, labels: LabelInput, panel: Panel, pixel_um: float) -
         channels = match(slide.markers, panel)
         scale = slide.pixel_um / pixel_um
         raw = normalise(slide.read(), slide_stats(slide))
+    return resampled(image.name, raw, truth, channels, scale)
+
+
+def resampled(
+    name: str, raw: NDArray[np.float32], truth: NDArray[Any], channels: ChannelMap, scale: float
+) -> LabelledField:
+    """A field at the model's pixel size.
+
+    Parameters
+    ----------
+    name
+        For messages and the model's card.
+    raw
+        Normalised pixels (C, Y, X) of the slide's markers.
+    truth
+        Labels (Y, X).
+    channels
+        Which of the slide's markers feed the model's.
+    scale
+        Model pixels per slide pixel.
+    """
     shape = (round(truth.shape[0] * scale), round(truth.shape[1] * scale))
-    picture = torch.zeros(len(panel), *raw.shape[1:])
+    picture = torch.zeros(len(channels.indices), *raw.shape[1:])
     for target, source in enumerate(channels.indices):
         if source is not None:
             picture[target] = torch.from_numpy(raw[source])
     scaled = F.interpolate(picture[None], size=shape, mode="bilinear", antialias=scale < 1)[0]
     rows = np.minimum(((np.arange(shape[0]) + 0.5) / scale).astype(int), truth.shape[0] - 1)
     columns = np.minimum(((np.arange(shape[1]) + 0.5) / scale).astype(int), truth.shape[1] - 1)
-    resampled = truth[rows[:, None], columns].astype(np.int32)
-    distance = np.round(distance_target(resampled) * 255).astype(np.uint8)
+    labels = truth[rows[:, None], columns].astype(np.int32)
+    distance = np.round(distance_target(labels) * 255).astype(np.uint8)
     return LabelledField(
-        image.name, scaled.numpy().astype(np.float16), np.array(channels.present), resampled, distance
+        name, scaled.numpy().astype(np.float16), np.array(channels.present), labels, distance
     )
 
 
@@ -157,18 +181,7 @@ class SegmentTask:
         self.device = device
         self.model = starting_model(settings, [], [])
         card = self.model.card
-        pairs = find_pairs(settings.data)
-        panel = card.to_panel()
-        fields = [load_field(image, labels, panel, card.pixel_um) for image, labels in pairs]
-        _refuse_small(fields, card.image_px)
-        order = np.random.default_rng(settings.seed).permutation(len(fields))
-        held = max(1, round(settings.validation_share * len(fields)))
-        if len(fields) < 2:
-            raise StoreError(
-                "segments need at least two labelled slides: one of them is held out for validation"
-            )
-        self.validation = [fields[i] for i in order[:held]][:6]
-        self.training = [fields[i] for i in order[held:]]
+        self.training, self.validation = _fields(settings, card)
         if not any(field.labels.any() for field in self.training):
             names = ", ".join(field.name for field in self.training)
             raise StoreError(f"there is no cell in the labels of {names}: nothing can be learned from them")
@@ -201,6 +214,12 @@ class SegmentTask:
                 "note", f"{len(self.training)} slides for training, {len(self.validation)} for validation"
             )
         ]
+        if self.settings.areas is not None:
+            counts = [
+                sum(len(np.unique(f.labels)) - 1 for f in side) for side in (self.training, self.validation)
+            ]
+            text = f"{counts[0]} outlined cells to train on, {counts[1]} held out by place"
+            found = [Finding("warning" if min(counts) < FEW_CELLS else "note", text)]
         empty = [field.name for field in (*self.training, *self.validation) if not field.labels.any()]
         if empty:
             found.append(Finding("warning", f"no cell is labelled in {', '.join(empty[:5])}"))
@@ -327,6 +346,24 @@ class SegmentTask:
     def finish(self, run: RunFolder, metrics: dict[str, float]) -> None:
         """Write the model."""
         finish_model(self.model, run, metrics, "segments")
+
+
+def _fields(settings: FinetuneSettings, card: Card) -> tuple[list[LabelledField], list[LabelledField]]:
+    """Fields to train on, and fields to validate on: of slides drawn by chance, or of areas parted by place."""
+    if settings.areas is not None:
+        from napari_dama.training.area_fields import area_fields
+
+        training, held = area_fields(settings.areas, settings.out, card, settings.validation_share)
+        return training, held[:6]
+    panel = card.to_panel()
+    pairs = find_pairs(settings.data)
+    fields = [load_field(image, labels, panel, card.pixel_um) for image, labels in pairs]
+    _refuse_small(fields, card.image_px)
+    order = np.random.default_rng(settings.seed).permutation(len(fields))
+    count = max(1, round(settings.validation_share * len(fields)))
+    if len(fields) < 2:
+        raise StoreError("segments need at least two labelled slides: one of them is held out for validation")
+    return [fields[i] for i in order[count:]], [fields[i] for i in order[:count]][:6]
 
 
 def relabelled(labels: NDArray[np.int32]) -> NDArray[np.int32]:

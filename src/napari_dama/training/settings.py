@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable  # noqa: TC003 - pydantic reads annotations
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_dama.errors import SettingsError
 from napari_dama.models.card import ANCHORS, Anchors, Head
 from napari_dama.nets.counts import overlap_count, visible_count
+from napari_dama.training.areas import Areas  # noqa: TC001 - pydantic reads annotations
+from napari_dama.training.files import ANNOTATIONS
+from napari_dama.training.job_settings import JobSettings, checked
 from napari_dama.training.sources import STORE, Sources
 
-S = TypeVar("S", bound="RunSettings")
 WHERE: Final = ("device", "devices", "nodes", "strategy", "threads")
 """Settings that say where a run computes, not what."""
+__all__ = ["METHOD_DEFAULTS", "WHERE", "FinetuneSettings", "PretrainSettings", "RunSettings", "checked"]
 
 
-class RunSettings(BaseModel):
+class RunSettings(JobSettings):
     """What pretraining and fine-tuning share.
 
     ``lr`` is the base rate: the rate used is ``lr * batch_size / 256``, as in MAE. ``steps`` is the whole run, so it may be
@@ -32,9 +34,6 @@ class RunSettings(BaseModel):
     what each of them holds: all weights (``ddp``, which ``auto`` is), or a shard of them (``fsdp``).
     """
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
-
-    out: Path
     size: Literal["tiny", "small", "base"] = "tiny"
     init: str = "random"
     epochs: int = Field(50, ge=1, le=100_000)
@@ -47,7 +46,6 @@ class RunSettings(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1)
     clip_gradient: float = Field(3.0, gt=0)
     seed: int = Field(0, ge=0, lt=2**31)
-    device: str = "auto"
     devices: int = Field(1, ge=1, le=1024)  # of each machine, a process each
     nodes: int = Field(1, ge=1, le=1024)  # machines
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
@@ -57,10 +55,9 @@ class RunSettings(BaseModel):
     validate_every: int = Field(500, ge=1)
     validation_share: float = Field(0.15, gt=0, lt=0.9)
     validation_groups: list[str] | None = None
-    test_groups: list[str] = []
+    test_groups: list[str] = Field(default_factory=list)
     threads: int | None = Field(None, ge=1)
     previews: bool = True  # pictures at validations, see training.preview
-    name: str | None = None
     sources: Sources | None = None
 
     @model_validator(mode="before")
@@ -80,36 +77,6 @@ class RunSettings(BaseModel):
         store = self.out / STORE
         own: dict[str, Any] = {"crops": store} if "crops" in type(self).model_fields else {"data": [store]}
         return self.model_copy(update=own)
-
-    @classmethod
-    def from_file(cls, file: Path) -> Self:
-        """Read ``job.yaml``.
-
-        Raises
-        ------
-        SettingsError
-            If the file is missing, no YAML, or a setting is unknown or out of bounds.
-        """
-        try:
-            raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise SettingsError(f"{file} does not exist") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file} is no valid YAML: {error}") from error
-        if not isinstance(raw, dict):
-            raise SettingsError(f"{file} holds no settings")
-        raw.pop("kind", None)
-        return checked(cls, raw, where=str(file))
-
-    def to_file(self, file: Path) -> None:
-        """Write all settings as YAML, with the kind of run in front; a kill leaves the old file or the new one whole."""
-        kind = {"kind": type(self).__name__.removesuffix("Settings").lower()}
-        text = yaml.safe_dump(
-            kind | self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
-        )
-        partial = file.with_name(file.name + ".part")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, file)
 
     def with_overrides(self, pairs: Iterable[str]) -> Self:
         """A copy with ``key=value`` strings applied, values read as YAML.
@@ -250,6 +217,8 @@ class FinetuneSettings(RunSettings):
 
     ``classes`` is a list, or ``found`` (those of the data), or ``parent`` (those of the model it starts from). By itself it
     is the parent's list where the parent tells types and knows all that were found, else those found.
+
+    ``areas`` are areas of slides whose cells were outlined by hand (segments), in place of folders of labelled slides.
     """
 
     task: Literal["types", "segments"]
@@ -277,6 +246,15 @@ class FinetuneSettings(RunSettings):
     classes: list[str] | Literal["found", "parent"] | None = None
     label_share: float = Field(1.0, gt=0, le=1)  # types: of each class's training cells
     label_seed: int = Field(0, ge=0, lt=2**31)
+    areas: Areas | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_areas(cls, raw: Any) -> Any:
+        """Outlines that were drawn by hand lie in the run's folder."""
+        if isinstance(raw, dict) and raw.get("areas") is not None and raw.get("out") is not None:
+            raw = {**raw, "data": [Path(raw["out"]) / ANNOTATIONS]}
+        return raw
 
     @property
     def augmented(self) -> bool:
@@ -311,30 +289,16 @@ class FinetuneSettings(RunSettings):
             raise ValueError(
                 "sources are for crops (task types); for segments, give folders of labelled slides"
             )
+        if self.task == "types" and self.areas is not None:
+            raise ValueError(
+                "areas are for outlines (task segments); for types, give sources or a crop store"
+            )
         if self.task == "segments" and (self.validation_groups or self.test_groups or self.label_share < 1):
             raise ValueError(
                 "validation_groups, test_groups and label_share are for crop stores (task types); for segments, give "
                 "the folders to train on"
             )
         return self
-
-
-def checked(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
-    """Validated settings.
-
-    Raises
-    ------
-    SettingsError
-        Naming the first setting that does not fit, its value and the bound.
-    """
-    try:
-        return kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        # a rule over several settings carries its values in its message
-        got = "" if first["type"] == "missing" or not first["loc"] else f", got {first['input']!r}"
-        raise SettingsError(f"{where}: {name}: {first['msg']}{got}") from error
 
 
 def _number(text: str) -> str | float:

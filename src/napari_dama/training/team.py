@@ -328,6 +328,7 @@ def together(team: Team | None, run: RunFolder) -> Iterator[None]:
         raise
     except Exception as error:
         behind = team.explained(error)
+        team.fail(behind)  # here, where the folder is still held
         if behind is error:
             raise
         raise behind from error
