@@ -191,7 +191,7 @@ def read_settings(path: Path) -> JobSettings:
     kind = KINDS.get(str(raw.get("kind"))) if isinstance(raw, dict) else None
     if kind is None:
         raise SettingsError(
-            f"{file} does not say which kind of job it is: kind must be pretrain, finetune, improve or analyse"
+            f"{file} does not say which kind of job it is: kind must be pretrain, finetune, analyse or improve"
         )
     return kind.from_file(file).model_copy(update={"out": path})
 

@@ -115,8 +115,8 @@ def find_corrected(source: str | Path, result: str | Path | None = None) -> Corr
         )
     opened = ResultFolder.open(folder)
     made = str(opened.run.get("created") or "")
-    found = read_corrections(found.path, result=folder, made=made)
-    if found.cells.empty:
+    before, found = found, read_corrections(found.path, result=folder, made=made)
+    if found.cells.empty and not before.cells.empty:
         raise SettingsError(
             f"{folder} was made anew since its cells were corrected: open it in the window once, which takes over the "
             "corrections that fit its cells"
