@@ -84,7 +84,7 @@ def test_correct_improve_accept_and_export(
     assert "5 more corrected or confirmed cells (15 of at least 20)" in panel.blocker.text()
     rows = correct_by_keys(dock, made, qtbot, 90)
     wait_for(lambda: panel.start.isEnabled())
-    assert "dama-brain7 is improved" in panel.hint.text()
+    assert "A copy of dama-brain7 learns" in panel.hint.text()
     qtbot.mouseClick(panel.start, Qt.MouseButton.LeftButton)
     wait_for(lambda: panel.job is not None)
     assert panel.start.isHidden() and not panel.cancel.isHidden()

@@ -22,6 +22,7 @@ from napari_dama.jobs import improvement, process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_dama.gui.annotate import Found
     from napari_dama.gui.results_tab import ResultsTab
     from napari_dama.gui.session import Session
 
@@ -54,7 +55,7 @@ class ImprovePanel(QWidget):
         self.work: Work | None = None
         self.reading: Work | None = None
         self.doing = ""
-        self._of: Any = None  # the result whose jobs were looked for
+        self._of: Found | None = None  # the opening of a result whose jobs were looked for
         self._build()
         self.timer = QTimer(self)
         self.timer.setInterval(POLL_MS)
@@ -124,11 +125,11 @@ class ImprovePanel(QWidget):
     def sync(self) -> None:
         """Show what there is; where another result was opened, look for a job of it that waits for an answer."""
         result = self.results.result
-        key = (result.path, result.made) if result is not None and self.annotator.is_open else None
-        if key != self._of:
-            self._of = key
+        found = self.annotator.found if self.annotator.is_open else None
+        if found is not self._of:
+            self._of = found
             self._let_go()
-            if key is not None and result is not None:
+            if found is not None and result is not None:
                 self._find(result.path)
         outcome = None if self.look is None else self.look.outcome
         running = None if self.look is None else self.look.running

@@ -58,7 +58,7 @@ def resolve_start(
         return Start(text, f"Model {card.name} tells no types: choose another above.", "")
     known = [(renamed or {}).get(name, name) for name in card.classes]
     ready = readiness(counts, known)
-    hint = f"{card.name} is improved; it stays on the shelf as it is. " + " ".join(ready.hints)
+    hint = f"A copy of {card.name} learns from them; the model itself stays as it is. " + " ".join(ready.hints)
     return Start(text, ready.blocker, "" if ready.blocker else hint.strip())
 
 
