@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/improve.py --seeds 3 --json benchmarks/results/improve.json
 
-Simulated slides are shifted so that the bundled model errs: two markers exchanged, one marker's light in two others, another
-intensity scale in each marker. Of each, some cells of the left half are corrected by the truth; balanced accuracy on the right
-half (``shifted``) and on another slide of the old kind (``old kind``: what is forgotten) is measured for each way of learning,
-on the same features. ``encoder`` trains the whole network. The last rows are whole jobs: corrections read, parted, learned, and
-compared, with their seconds. Cells of one slide are not independent, and simulated tissue is not tissue.
+Simulated slides are shifted so that the bundled model errs: two markers exchanged, one marker's light in two others,
+another intensity scale in each marker. Of each, some cells of the left half are corrected by the truth; balanced accuracy on
+the right half (``shifted``) and on another slide of the old kind (``old kind``: what is forgotten) is measured for each way
+of learning, on the same features. ``encoder`` trains the whole network. ``job`` rows are whole jobs: corrections read,
+parted, learned, and compared, with their seconds. Cells of one slide are not independent, and simulated tissue is no tissue.
 """
 
 from __future__ import annotations

@@ -172,7 +172,11 @@ def test_what_is_shown_follows_from_plain_facts() -> None:
     view = JobView(Path("x"), "x", "improve", "", "running", step=30, steps=120, eta_s=40.0)
     text = running_of(view, {"doing": "Looking at the cells", "share": 0.25})
     assert text.text == "Looking at the cells: 30 of 120, about 40 s left" and text.share == 0.25
-    side = {"recall": [1.0, None, 0.5], "balanced_accuracy": 0.75, "confusion": [[2, 0, 0], [0, 0, 0], [1, 0, 1]]}
+    side = {
+        "recall": [1.0, None, 0.5],
+        "balanced_accuracy": 0.75,
+        "confusion": [[2, 0, 0], [0, 0, 0], [1, 0, 1]],
+    }
     report = {"classes": ["a", "b", "c"], "before": side, "after": side, "verdict": "open", "sentence": "s"}
     shown = outcome_of({**report, "sampling": "How.", "untested": ["b"]}, "name")
     assert "75 %" in shown.headline and "<td>b</td>" not in shown.table

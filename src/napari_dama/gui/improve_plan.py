@@ -1,10 +1,9 @@
-"""What the section *Improve the model* shows: what there is and what is missing, how far the job is, before and after. No Qt."""
+"""What the section *Improve the model* shows: what there is and what is missing, progress, before and after. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from napari_dama.gui.cell_table import UNTYPED
@@ -16,6 +15,7 @@ from napari_dama.training.improve_data import readiness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from napari_dama.jobs.folder import JobView
     from napari_dama.models.card import Card
@@ -58,7 +58,9 @@ def resolve_start(
         return Start(text, f"Model {card.name} tells no types: choose another above.", "")
     known = [(renamed or {}).get(name, name) for name in card.classes]
     ready = readiness(counts, known)
-    hint = f"A copy of {card.name} learns from them; the model itself stays as it is. " + " ".join(ready.hints)
+    hint = f"A copy of {card.name} learns from them; the model itself stays as it is. " + " ".join(
+        ready.hints
+    )
     return Start(text, ready.blocker, "" if ready.blocker else hint.strip())
 
 

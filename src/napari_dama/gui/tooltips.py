@@ -298,16 +298,16 @@ OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at i
 OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
 OUTLINES_DISCARD = "Leave the result as it was."
 IMPROVE_START = (
-    "A job learns from the cells that you corrected or confirmed. Some are held out by place; on those the model is compared "
-    "before and after. It runs on when napari is closed, and nothing changes until you accept."
+    "A job learns from the cells that you corrected or confirmed. Some are held out by place; on those the model is "
+    "compared before and after. It runs on when napari is closed, and nothing changes until you accept."
 )
 IMPROVE_ENCODER = (
-    "Else only the last layer learns, within a minute or two. The whole network can learn new looks, takes longer, and forgets "
-    "more easily what other slides look like."
+    "Else only the last layer learns, within a minute or two. The whole network can learn new looks, takes longer, and "
+    "forgets more easily what other slides look like."
 )
 IMPROVE_PSEUDO = (
-    "Also take cells that nobody looked at but of which the model is sure. On a slide on which it is wrong and sure, this makes "
-    "things worse."
+    "Also take cells that nobody looked at but of which the model is sure. On a slide on which it is wrong and sure, this "
+    "makes things worse."
 )
 IMPROVE_CANCEL = "Stop it. Models and cells stay as they are."
 IMPROVE_TABLE = (
@@ -315,8 +315,8 @@ IMPROVE_TABLE = (
 )
 IMPROVE_NAME = "Name of the improved model on the shelf. The model that it comes from stays there, too."
 IMPROVE_ANEW = (
-    "With the improved model, give the cells of this slide that nobody reviewed their types anew. Outlines and your own types "
-    "stay, and Undo takes it back."
+    "With the improved model, give the cells of this slide that nobody reviewed their types anew. Outlines and your own "
+    "types stay, and Undo takes it back."
 )
 IMPROVE_ACCEPT = "Put the improved model on the shelf and choose it."
 IMPROVE_DISCARD = "Delete the job with its model. Nothing else changes."

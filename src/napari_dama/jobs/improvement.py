@@ -1,4 +1,4 @@
-"""What becomes of an improvement: its report, and whether its model is taken over or not. No torch until it is taken over."""
+"""What becomes of an improvement: its report, and whether its model is taken over. No torch until it is."""
 
 from __future__ import annotations
 

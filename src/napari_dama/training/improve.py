@@ -344,7 +344,9 @@ class _Improvement:
         """Number (N,) of the class here that the parent holds likeliest, of those that were not taken out."""
         kept = [(i, old) for i, old in enumerate(self.settings.parent_classes) if old is not None]
         columns = [self.parent.card.classes.index(old) for _, old in kept]
-        return np.array([i for i, _ in kept], np.int64)[said[:, columns].argmax(dim=1).numpy()]
+        likeliest: NDArray[np.int64] = said[:, columns].argmax(dim=1).numpy()
+        numbers = np.array([i for i, _ in kept], np.int64)
+        return np.take(numbers, likeliest)
 
     # -- the outcome -------------------------------------------------------------------------------------------
 

@@ -202,7 +202,7 @@ def prepare(
         ignore_index=True,
     )
     known = [name for name, old in zip(classes.names, classes.parents, strict=True) if old is not None]
-    ready = readiness(table["type"].value_counts().to_dict(), known)
+    ready = readiness({str(kind): int(n) for kind, n in table["type"].value_counts().items()}, known)
     if ready.blocker:
         raise SettingsError(f"These are too few corrections to improve {card.name}. {ready.blocker}")
     job = Path(out).absolute()

@@ -1,14 +1,15 @@
 """How an improved model is fitted: its last layer on features that were computed once, or the whole network.
 
 The last layer is fitted to the end by L-BFGS, from the parent's weights, and held near them (L2-SP of Li, Grandvalet and
-Davoine, ICML 2018, on the weights as they act on features of unit spread). Cells that nobody reviewed may keep it close to what its parent says of them (distillation as in
-Learning without Forgetting, Li and Hoiem, ECCV 2016), over the parent's classes only, so that a new class may grow.
+Davoine, ICML 2018, on the weights as they act on features of unit spread). Cells that nobody reviewed may keep it close to
+what its parent says of them (distillation as in Learning without Forgetting, Li and Hoiem, ECCV 2016), over the parent's
+classes only, so that a new class may grow.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from napari_dama.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from napari_dama.nets.classifier import TypeClassifier
 
@@ -51,12 +54,12 @@ class Lessons:
     known: Tensor
 
 
-def class_weights(targets: np.ndarray, classes: int) -> np.ndarray:  # type: ignore[type-arg]
+def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
     """Weight (N,) of each cell: 1 / sqrt(cells of its class), adding up to 1; 0 for a cell without class."""
     has = targets >= 0
     counts = np.maximum(np.bincount(targets[has], minlength=classes), 1)
     weight = np.where(has, 1 / np.sqrt(counts[np.maximum(targets, 0)]), 0.0)
-    return (weight / max(weight.sum(), 1e-12)).astype(np.float32)
+    return np.asarray(weight / max(weight.sum(), 1e-12), np.float32)
 
 
 def loss_of(logits: Tensor, part: Lessons) -> Tensor:
@@ -112,7 +115,7 @@ def fit_head(
         away = ((weight - start_w) * spread).square().sum() + (bias - start_b).square().sum()
         return loss_of(logits, lessons) + hold * away
 
-    def closure() -> Tensor:
+    def closure() -> Any:
         optimiser.zero_grad()
         value = objective()
         value.backward()  # type: ignore[no-untyped-call]
