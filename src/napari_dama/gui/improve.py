@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_dama.errors import Interrupted, JobError
@@ -94,7 +103,12 @@ class ImprovePanel(QWidget):
             column.addWidget(view)
         self.fold = QCollapsible("What is taken for what")
         self.fold.setDuration(0)
+        self.fold.setFrameShape(QFrame.Shape.NoFrame)
         self.fold.setContent(matrices)
+        for inside in (self.fold.layout(), self.fold.content().layout()):
+            if inside is not None:
+                inside.setContentsMargins(0, 0, 0, 0)
+        self.fold.collapse(animate=False)
         self.sampling = muted(QLabel())
         self.name = narrow(QLineEdit(), tooltips.IMPROVE_NAME)
         self.anew = QCheckBox("Tell unreviewed cells anew")
@@ -249,6 +263,7 @@ class ImprovePanel(QWidget):
             self.table.setText(outcome.table)
             self.before.show_matrix(outcome.before)
             self.after.show_matrix(outcome.after)
+            self.fold.collapse(animate=False)  # it measures its contents when it is opened
             self.sampling.setText(outcome.sampling)
             self.name.setText(outcome.name)
         self.sync()

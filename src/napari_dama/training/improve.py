@@ -153,7 +153,7 @@ class _Improvement:
         begun = time.perf_counter()
         device = str(self.parent.device)
         self.telling.facts["device"] = device
-        self.run.event("started", step=0, steps=0, device=device, precision=self.parent.precision)
+        self.run.event("improving", model=self.parent.card.name, device=device)
         seen = self._look()
         model = self._start()
         part = model.parts["types"]
@@ -417,4 +417,4 @@ class _Improvement:
         write_json(self.run.path / REPORT, report)
         self.run.log(found.sentence)
         best = {"step": self.telling.facts.get("step", 0), **own}
-        self.telling.ended("finished", best=best)
+        self.telling.ended("finished", best=best, words=found.sentence)

@@ -67,7 +67,7 @@ class ImproveSettings(RunSettings):
     lr: float = Field(1e-3, gt=0, le=10)
     validation_share: float = Field(0.3, gt=0, lt=0.9)
     encoder: bool = False
-    hold: float = Field(1.0, ge=0, le=1e9)
+    hold: float = Field(3.0, ge=0, le=1e9)
     rehearse: int = Field(200, ge=0, le=100_000)
     rehearse_weight: float = Field(0.0, ge=0, le=100)
     pseudo_labels: bool = False
