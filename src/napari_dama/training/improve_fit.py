@@ -113,7 +113,8 @@ def fit_head(
     def objective() -> Tensor:
         logits = features @ weight.T + bias
         away = ((weight - start_w) * spread).square().sum() + (bias - start_b).square().sum()
-        return loss_of(logits, lessons) + hold * away
+        value: Tensor = loss_of(logits, lessons) + hold * away
+        return value
 
     def closure() -> Any:
         optimiser.zero_grad()
