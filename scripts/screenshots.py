@@ -1,8 +1,8 @@
 """Take the pictures of the tutorials: every tab on simulated tissue, and a breast tumour from the development images.
 
-Run it on a screen, or without one: ``bash scripts/with_display.sh python scripts/screenshots.py``. ``--only results explain``
-takes those of some sections only. The images of breast tissue are left out when
-``NAPARI_DAMA_DATA`` (or ``../shared/data``) is not there.
+Run it on a screen, or without one: ``bash scripts/with_display.sh python scripts/screenshots.py``. With ``--only results``
+those of some sections only. The images of breast tissue are left out when ``NAPARI_DAMA_DATA`` (or ``../shared/data``) is
+not there.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class Window:
         gallery.select(gallery.model.labels[3:6])
         self.save(images / "gallery.png")
         self.viewer.window.remove_dock_widget(gallery)
-        self.qt.resize(*SIZE)
         settle()
+        self.qt.resize(*SIZE)  # the gallery made it taller
 
     def plots(self, images: Path) -> None:
         """Save a picture of each page of the plots, and of the slide coloured by a marker."""
@@ -196,6 +196,11 @@ class Window:
         """Turn to a page of the job, and scroll the tab down to it."""
         self.dock.state.jobs.page = page
         settle(1.5)
+        self.scroll_down(down)
+
+    def scroll_down(self, down: int = 10_000) -> None:
+        """Scroll the tab down to a place, by default its end."""
+        settle()
         area = self.dock.tabs.currentWidget()
         if isinstance(area, QScrollArea) and (bar := area.verticalScrollBar()) is not None:
             bar.setValue(min(down, bar.maximum()))
@@ -288,7 +293,7 @@ class Window:
         )
         menu.start(plan)
         wait_for(lambda: menu.work is None)
-        settle()
+        self.scroll_down()
         self.save(images / "dock_export.png")
         self.say()
 
