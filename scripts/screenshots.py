@@ -145,6 +145,11 @@ class Window:
         self.dock.results.plots_button.click()
         panel = self.dock.results.plots
         assert panel is not None
+        settle()
+        wait_for(lambda: panel.map.work is None)
+        if panel.map.embed.isVisible():
+            panel.map.embed.click()
+            settle()
         for page in panel.pages[:4]:
             panel.tabs.setCurrentIndex(panel.pages.index(page))
             settle()

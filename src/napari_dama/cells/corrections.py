@@ -240,7 +240,9 @@ def _take(section: Section, record: dict[str, Any]) -> bool:
     return True
 
 
-def read_corrections(source: str | Path, *, result: str | Path | None = None) -> Corrections:
+def read_corrections(
+    source: str | Path, *, result: str | Path | None = None, made: str | None = None
+) -> Corrections:
     """Read what was corrected on a slide.
 
     Parameters
@@ -249,6 +251,9 @@ def read_corrections(source: str | Path, *, result: str | Path | None = None) ->
         A slide, or its journal ``.jsonl``.
     result
         Folder of the result whose labels are wanted; by default that of the result annotated last.
+    made
+        When that result was made (``created`` in its ``run.json``): a result that was made anew in the same folder has other
+        labels. None takes the last one of that folder.
 
     Returns
     -------
@@ -275,7 +280,8 @@ def read_corrections(source: str | Path, *, result: str | Path | None = None) ->
     wanted = sections[-1:]
     if result is not None:
         name = result_key(path, result, "")[0]
-        wanted = [section for section in sections if section.result == name][-1:]
+        own = [section for section in sections if section.result == name]
+        wanted = [section for section in own if made is None or section.made == made][-1:]
     if not wanted:
         return outcome(Section("" if result is None else str(result), ""), path, slide, notes)
     return outcome(wanted[0], path, slide, notes)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from napari_dama.errors import OutputError
 from napari_dama.export.atomic import replacing
+from napari_dama.export.source import ResultSource
+from napari_dama.predict.record import RUN_FILE, write_rows
 
 if TYPE_CHECKING:
     from napari_dama.export.watch import Watch
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 def to_csv(
     result_dir: str | Path, file: str | Path, *, overwrite: bool = False, watch: Watch | None = None
 ) -> Path:
-    """Copy the table of a result, one row per cell, as it is in the folder.
+    """Write the table of a result, one row per cell: as it is in the folder, or with the types that were corrected by hand.
 
     Parameters
     ----------
@@ -44,6 +46,11 @@ def to_csv(
         raise OutputError(f"{result_dir} is no result of napari-dama: it has no cells.csv.")
     if target.exists() and target.samefile(source):
         raise OutputError(f"{target} is the result's own table; give another file.")
+    recorded = (Path(result_dir) / RUN_FILE).is_file()  # a table alone is handed over as well
+    result = ResultSource.open(result_dir) if recorded else None
     with replacing(target, overwrite=overwrite) as part:
-        shutil.copyfile(source, part)
+        if result is None or result.by_hand is None:
+            shutil.copyfile(source, part)
+        else:
+            write_rows(part, result.cells, header=True)
     return target

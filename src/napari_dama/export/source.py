@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from napari_dama.cells.corrections import Corrections
     from napari_dama.slides.slide import Slide
 
 UNTYPED: Final = "cell"
@@ -67,7 +68,22 @@ class ResultSource:
             raise OutputError(f"the table of {self.folder} has no column label")
         if "type" in table:
             table["type"] = table["type"].astype(object).where(table["type"].notna(), "").astype(str)
-        return table.sort_values("label", kind="stable", ignore_index=True)
+        table = table.sort_values("label", kind="stable", ignore_index=True)
+        return table if self.by_hand is None else _corrected(table, self.by_hand)
+
+    @cached_property
+    def by_hand(self) -> Corrections | None:
+        """What was corrected by hand on this very result; None where nothing was."""
+        from napari_dama.cells.corrections import journal_path, read_corrections
+
+        path = journal_path(self.slide_path or "", self.folder)
+        if not path.is_file():
+            return None
+        try:
+            found = read_corrections(path, result=self.folder, made=str(self.run.get("created") or ""))
+        except SlideError as error:
+            raise OutputError(f"Corrections of {self.folder} cannot be read: {error}") from error
+        return found if len(found.cells) or found.renamed else None
 
     @cached_property
     def labels(self) -> Any:
@@ -105,7 +121,11 @@ class ResultSource:
         """Cell types: those of the model in its order, then others that the table has; empty without types."""
         if "type" not in self.cells:
             return []
+        hand = self.by_hand
         known = [str(name) for name in self.run.get("model", {}).get("classes", [])]
+        if hand is not None:
+            known = [hand.renamed.get(name, name) for name in known if name not in hand.deleted]
+            known += [name for name in hand.classes if name not in known]
         found = sorted(set(self.cells["type"]) - {""} - set(known))
         return known + found
 
@@ -115,6 +135,9 @@ class ResultSource:
         model = self.run.get("model", {})
         pairs = zip(model.get("classes", []), model.get("class_colours", []), strict=False)
         given = {str(name): str(colour) for name, colour in pairs if _HEX.fullmatch(str(colour))}
+        if self.by_hand is not None:
+            given = {self.by_hand.renamed.get(name, name): colour for name, colour in given.items()}
+            given |= {name: colour for name, colour in self.by_hand.classes.items() if _HEX.fullmatch(colour)}
         spare = [colour for colour in _SPARE if colour not in given.values()]
         out: dict[str, str] = {}
         for name in self.types:
@@ -125,9 +148,20 @@ class ResultSource:
     def corrections(self) -> dict[str, int]:
         """What was changed by hand: a plain word for the kind of change and how many cells; empty when nothing was."""
         found = self.run.get("corrections") or {}
-        if not isinstance(found, dict):
-            return {}
-        return {str(kind): int(count) for kind, count in found.items() if isinstance(count, int) and count}
+        out: dict[str, int] = {}
+        if isinstance(found, dict):
+            drawn = found.get("drawn")
+            out = {"outlines drawn": len(drawn)} if isinstance(drawn, list) and drawn else {}
+            named = {
+                kind: count for kind, count in found.items() if kind != "applied" and isinstance(count, int)
+            }
+            out |= {str(kind): int(count) for kind, count in named.items() if count}
+        if self.by_hand is not None and "type_model" in self.cells:
+            looked = self.cells[self.cells["reviewed"]]
+            changed = int((looked["type"] != looked["type_model"]).sum())
+            counts = {"types changed": changed, "types confirmed": len(looked) - changed}
+            out |= {kind: count for kind, count in counts.items() if count}
+        return out
 
     @property
     def _slide(self) -> dict[str, Any]:
@@ -181,6 +215,20 @@ class ResultSource:
         if "type" not in self.cells:
             return np.full(len(self.cells), -1, np.int64)
         return np.array([place.get(name, -1) for name in self.cells["type"]], np.int64)
+
+
+def _corrected(table: pd.DataFrame, hand: Corrections) -> pd.DataFrame:
+    """The table with the types that people gave; ``type_model`` is what the model said, ``reviewed`` whether one looked."""
+    from napari_dama.cells.correction_records import NO_TYPE
+
+    told = table["type"] if "type" in table else table["label"].map(lambda _: "")
+    told = told.replace(hand.renamed)
+    given = hand.cells[hand.cells["reviewed"]].set_index("label")["type"].replace(NO_TYPE, "")
+    now = table["label"].map(given)
+    columns = {"type": now.where(now.notna(), told).astype(str), "type_model": told.astype(str)}
+    if "type" not in table:
+        columns = {"type": columns["type"]}
+    return table.assign(**columns, reviewed=table["label"].isin(given.index))
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -95,7 +95,7 @@ class AnnotateTab(Tab):
         self.box_button = narrow(QPushButton("Box"), tooltips.ANNOTATE_BOX)
         self.box_button.setCheckable(True)
         self.deselect = narrow(QPushButton("Deselect"), tooltips.ANNOTATE_DESELECT)
-        self.confirm = narrow(QPushButton("Right so"), tooltips.ANNOTATE_CONFIRM)
+        self.confirm = narrow(QPushButton("Confirm"), tooltips.ANNOTATE_CONFIRM)
         self.classes = ClassList()
         self.add = narrow(QLineEdit(), tooltips.ANNOTATE_ADD)
         self.add.setPlaceholderText("New class...")

@@ -37,6 +37,16 @@ def look_at_results(viewer: Viewer) -> None:
     open_dock(viewer, "Results")
 
 
+def plots(viewer: Viewer) -> None:
+    """Show the plots of the open result."""
+    open_dock(viewer, "Results").results.plots_button.click()
+
+
+def export(viewer: Viewer) -> None:
+    """Show what the open result can be handed over as."""
+    open_dock(viewer, "Results").results.export.pop_up()
+
+
 def markers(viewer: Viewer) -> None:
     """Show the markers and how they feed the model."""
     open_dock(viewer, "Channels")

@@ -87,7 +87,8 @@ class DamaDock(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setObjectName("dama_tabs")
         self.tabs.setUsesScrollButtons(True)
-        self.tabs.setStyleSheet("QTabBar::tab { padding: 3px 3px; }")  # six tabs in 320 px
+        points = 0.86 * max(self.tabs.font().pointSizeF(), 8.0)  # six tabs in 320 px
+        self.tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px 2px; font-size: {points:.1f}pt; }}")
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
         for name, tab in self.named_tabs.items():
             self.tabs.addTab(_scrolled(tab), name)

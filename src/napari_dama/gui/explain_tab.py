@@ -109,7 +109,7 @@ class ExplainTab(Tab):
         events.seed.connect(self._on_seed)
         self.session.slide_changed.connect(self._on_slide)
         self.session.plan_changed.connect(self._on_plan)
-        self.session.state.results.events.path.connect(self._on_result)
+        self.session.cells.reset.connect(self._on_result)
         self.follower.moved.connect(self._on_cursor)
         self.follower.clicked.connect(self._on_kept)
 
@@ -343,7 +343,7 @@ class ExplainTab(Tab):
         for event in (events.mask_ratio, events.overlap_ratio):
             event.disconnect(self._on_ratio)
         events.seed.disconnect(self._on_seed)
-        self.session.state.results.events.path.disconnect(self._on_result)
+        self.session.cells.reset.disconnect(self._on_result)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.plan_changed.disconnect(self._on_plan)
 

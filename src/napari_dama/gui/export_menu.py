@@ -61,6 +61,11 @@ class ExportMenu(QWidget):
         self._build()
         self._sync()
 
+    def pop_up(self) -> None:
+        """Open the menu as if its button was pressed; without a result there is nothing to offer."""
+        if self.button.isEnabled():
+            self.menu.popup(self.button.mapToGlobal(self.button.rect().bottomLeft()))
+
     def _build(self) -> None:
         self.button = narrow(QPushButton("Export"), tooltips.EXPORT)
         self.menu = QMenu(self.button)

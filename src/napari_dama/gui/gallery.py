@@ -132,7 +132,7 @@ class Gallery(QWidget):
         self.unseen.setToolTip(tooltips.GALLERY_UNSEEN)
         self.again = narrow(QPushButton("Refresh"), tooltips.GALLERY_AGAIN)
         self.more = narrow(QPushButton("More"), tooltips.GALLERY_MORE)
-        self.right = narrow(QPushButton("Right so"), tooltips.ANNOTATE_CONFIRM)
+        self.right = narrow(QPushButton("Confirm"), tooltips.ANNOTATE_CONFIRM)
         self.note = wrapped(QLabel())
         self.help = muted(QLabel())
         self.list = CropList()
@@ -176,7 +176,7 @@ class Gallery(QWidget):
             self.type_box.addItem(f"{shown} ({count})", name)
         self.type_box.setCurrentIndex(max(self.type_box.findData(chosen), 0))
         keys = [f"{place + 1} {name}" for place, name in enumerate(list(self.cells.classes)[:9])]
-        say(self.help, "Keys: " + ", ".join([*keys, "0 no type", "Enter right so"]) if keys else "")
+        say(self.help, "Keys: " + ", ".join([*keys, "0 no type", "Enter confirm"]) if keys else "")
 
     def show_type(self, name: str) -> None:
         """Show the cells of one type."""

@@ -25,6 +25,11 @@ KEYS: Final[dict[str, tuple[Key, ...]]] = {
         Key("Ctrl + click", "choose a cell beside those chosen"),
         Key("Shift + drag", "choose the cells in a box (in Annotate)"),
     ),
+    "Markers": (
+        Key(".", "show the next marker alone"),
+        Key(",", "show the one before alone"),
+        Key("H", "show the chosen marker alone, and again: all that were shown"),
+    ),
     "In Annotate, and in the gallery": (
         Key("1 to 9", "give the selected cells a type"),
         Key("0", "take their type away"),

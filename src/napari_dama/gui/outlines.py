@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_dama.cells.correction_records import draft_record
 from napari_dama.cells.outlines import apply_changes, changes_between
@@ -176,6 +176,15 @@ class OutlinePanel(QWidget):
         self.viewer.layers.selection.active = self.layer
         self.timer.start(int(1000 * max(read_preferences().outline_seconds, 0.5)))
         self._sync()
+        QTimer.singleShot(0, self._into_view)
+
+    def _into_view(self) -> None:
+        """Scroll to the tools."""
+        place = self.parentWidget()
+        while place is not None and not isinstance(place, QScrollArea):
+            place = place.parentWidget()
+        if place is not None:
+            place.ensureWidgetVisible(self)
 
     def keep_all(self) -> None:
         """Take the outlines over into the result."""

@@ -225,13 +225,17 @@ class PlotPage(QWidget):
         box = narrow(QComboBox(), tip)
         for key, title in entries:
             box.addItem(title, key)
-        box.setCurrentIndex(max(box.findData(getattr(self.state, name)), 0))
 
         def chosen(index: int) -> None:
             setattr(self.state, name, box.itemData(index))
+
+        def sync() -> None:
+            box.setCurrentIndex(max(box.findData(getattr(self.state, name)), 0))
             self.mark_stale()
 
+        sync()
         box.activated.connect(chosen)
+        getattr(self.state.events, name).connect(sync)
         return box
 
     @property

@@ -312,7 +312,7 @@ class ResultsTab(Tab):
         """Colours follow at once what was corrected, in place; legend and table a moment later."""
         if self.layer is None:
             return
-        if self.shown.colours.by == TYPE and not recolour_types(self.layer, self.cells, labels):
+        if not recolour_types(self.layer, self.cells, labels) and self.shown.colours.by == TYPE:
             self._recolour()
         self.later.name(labels)
 
