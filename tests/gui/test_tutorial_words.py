@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from napari.plugins import menu_item_template
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QLabel, QMenu, QTabWidget, QWidget
 from tests.gui.made_result import make_result
 
@@ -16,7 +17,10 @@ import napari_dama
 
 pytestmark = pytest.mark.gui
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("start.md", *(page.relative_to(DOCS).as_posix() for page in sorted((DOCS / "tutorial").glob("*.md"))))
+PAGES = (
+    "start.md",
+    *(page.relative_to(DOCS).as_posix() for page in sorted((DOCS / "tutorial").glob("*.md"))),
+)
 
 
 def steps_of(page: str) -> list[str]:
@@ -28,7 +32,7 @@ def steps_of(page: str) -> list[str]:
 def words_of(page: str) -> set[str]:
     """What stands in bold in the numbered steps of a page; a path through menus gives each of its parts."""
     bold = [word for step in steps_of(page) for word in re.findall(r"\*\*(.+?)\*\*", step)]
-    return {part.strip() for word in bold for part in word.split("›")}
+    return {part.strip() for word in bold for part in word.split("\u203a")}
 
 
 def plain(text: str) -> str:
@@ -51,12 +55,11 @@ def texts_in(widget: QWidget) -> Iterator[str]:
 
 
 def manifest_texts() -> Iterator[str]:
-    """Names under which napari shows the plugin's parts."""
+    """Texts of napari's menus that open the dock and the sample: one of a kind stands with the plugin's name behind it."""
     manifest = yaml.safe_load((Path(napari_dama.__file__).parent / "napari.yaml").read_text(encoding="utf-8"))
-    yield manifest["display_name"]
     for kind in ("widgets", "sample_data"):
-        yield from (item["display_name"] for item in manifest["contributions"][kind])
-    yield from (item["title"] for item in manifest["contributions"]["commands"])
+        (only,) = manifest["contributions"][kind]
+        yield menu_item_template.format(manifest["display_name"], only["display_name"])
 
 
 @pytest.fixture
