@@ -113,8 +113,8 @@ def fit_head(
     def objective() -> Tensor:
         logits = features @ weight.T + bias
         away = ((weight - start_w) * spread).square().sum() + (bias - start_b).square().sum()
-        value: Tensor = loss_of(logits, lessons) + hold * away
-        return value
+        total: Tensor = loss_of(logits, lessons) + hold * away
+        return total
 
     def closure() -> Any:
         optimiser.zero_grad()
