@@ -138,7 +138,7 @@ def test_what_fails_says_why(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         resume(chosen.out)
     (chosen.out / "job.yaml").write_text("kind: cook", encoding="utf-8")
-    with pytest.raises(SettingsError, match="kind must be pretrain, finetune or analyse"):
+    with pytest.raises(SettingsError, match="kind must be pretrain, finetune, analyse or improve"):
         resume(chosen.out)
 
 

@@ -115,6 +115,21 @@ def draft_record(n: int, box: tuple[int, int, int, int], changes: list[dict[str,
     }  # fmt: skip
 
 
+def told_record(
+    n: int, labels: Sequence[int], types: Sequence[str], before: Sequence[str], model: str
+) -> dict[str, Any]:
+    """Return the record of cells whose types another model told anew; they do not count as reviewed by that.
+
+    Types are numbers of ``names``, so that a slide's hundred thousand cells stay a few megabytes.
+    """
+    names = sorted({*types, *before})
+    place = {name: i for i, name in enumerate(names)}
+    return {
+        "record": "told", "n": n, "model": model, "names": names, "label": [int(v) for v in labels],
+        "type": [place[name] for name in types], "before": [place[name] for name in before], "time": _now(),
+    }  # fmt: skip
+
+
 # -- reading ---------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +140,7 @@ def is_sound(record: dict[str, Any]) -> bool:
         "class": _sound_class,
         "outline": _sound_outline,
         "draft": _sound_outline,
+        "told": _sound_told,
     }.get(str(record.get("record")))
     return check is not None and check(record)
 
@@ -161,6 +177,19 @@ def _sound_type(record: dict[str, Any]) -> bool:
     return all(
         isinstance(v, str) or (isinstance(v, list) and len(v) == count and all(isinstance(t, str) for t in v))
         for v in names
+    )
+
+
+def _sound_told(record: dict[str, Any]) -> bool:
+    names, labels = record.get("names"), record.get("label")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    if not isinstance(labels, list) or not all(is_int(v, 1, 2**32 - 1) for v in labels):
+        return False
+    columns = [record.get("type"), record.get("before")]
+    return all(
+        isinstance(v, list) and len(v) == len(labels) and all(is_int(i, 0, len(names) - 1) for i in v)
+        for v in columns
     )
 
 

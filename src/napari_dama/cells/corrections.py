@@ -36,7 +36,7 @@ class Edit:
     n : int
         Its number in the journal.
     kind : str
-        ``type``, ``class`` or ``outline``.
+        ``type``, ``class``, ``outline`` or ``told``.
     record : dict
         The line of the journal.
     undone : bool
@@ -112,6 +112,8 @@ class Corrections:
         Labels that were deleted, or went up in another.
     notes : tuple of str
         What a reader should know: damaged lines.
+    told : dict of int to str
+        Types that an improved model told anew, by label; what a person said of a cell stands above it.
     """
 
     path: Path
@@ -124,6 +126,7 @@ class Corrections:
     outlines: tuple[int, ...]
     removed: tuple[int, ...]
     notes: tuple[str, ...]
+    told: dict[int, str] = field(default_factory=dict)
 
     @property
     def typed(self) -> pd.DataFrame:
@@ -306,6 +309,7 @@ def outcome(section: Section, path: Path, slide: str, notes: Iterable[str] = ())
         outlines=tuple(fold.drawn),
         removed=tuple(fold.removed),
         notes=tuple(notes),
+        told=fold.told,
     )
 
 
@@ -317,13 +321,15 @@ class _Fold:
         self.classes: dict[str, str] = {}
         self.renamed: dict[str, str] = {}
         self.deleted: dict[str, None] = {}
+        self.told: dict[int, str] = {}
         self.drawn: dict[int, None] = {}
         self.removed: dict[int, None] = {}
         self._made: set[str] = set()
 
     def take(self, edit: Edit) -> None:
         """Take the next edit."""
-        {"type": self._types, "class": self._class, "outline": self._outline}[edit.kind](edit)
+        kinds = {"type": self._types, "class": self._class, "outline": self._outline, "told": self._told}
+        kinds[edit.kind](edit)
 
     def _types(self, edit: Edit) -> None:
         record = edit.record
@@ -331,6 +337,11 @@ class _Fold:
         for i, label in enumerate(record["label"]):
             name = kind if isinstance(kind, str) else kind[i]
             self.rows[label] = [float(record["y"][i]), float(record["x"][i]), name, True, who, edit.n]
+
+    def _told(self, edit: Edit) -> None:
+        names = edit.record["names"]
+        for label, number in zip(edit.record["label"], edit.record["type"], strict=True):
+            self.told[label] = names[number]
 
     def _class(self, edit: Edit) -> None:
         record = edit.record
@@ -358,6 +369,7 @@ class _Fold:
             self.classes = {value if key == name else key: c for key, c in self.classes.items()}
         for row in self.rows.values():
             row[2] = value if row[2] == name else row[2]
+        self.told = {label: value if kind == name else kind for label, kind in self.told.items()}
 
     def _outline(self, edit: Edit) -> None:
         come = {int(entry["label"]): entry for entry in edit.record["come"]}

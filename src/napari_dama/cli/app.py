@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_dama import __version__
-from napari_dama.cli import analyse, crops, evaluate, explain, jobs, models, slides, system, train
+from napari_dama.cli import analyse, crops, evaluate, explain, improve, jobs, models, slides, system, train
 from napari_dama.errors import DamaError, Interrupted, SettingsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -95,6 +95,7 @@ crops.register(app)
 analyse.register(app)
 explain.register(app)
 train.register(app)
+improve.register(app)
 jobs.register(app)
 evaluate.register(app)
 models.register(app)

@@ -83,7 +83,7 @@ class ResultSource:
             found = read_corrections(path, result=self.folder, made=str(self.run.get("created") or ""))
         except SlideError as error:
             raise OutputError(f"Corrections of {self.folder} cannot be read: {error}") from error
-        return found if len(found.cells) or found.renamed else None
+        return found if len(found.cells) or found.renamed or found.told else None
 
     @cached_property
     def labels(self) -> Any:
@@ -223,6 +223,8 @@ def _corrected(table: pd.DataFrame, hand: Corrections) -> pd.DataFrame:
 
     told = table["type"] if "type" in table else table["label"].map(lambda _: "")
     told = told.replace(hand.renamed)
+    if hand.told:  # an improved model told these anew
+        told = table["label"].map(hand.told).replace(NO_TYPE, "").fillna(told)
     given = hand.cells[hand.cells["reviewed"]].set_index("label")["type"].replace(NO_TYPE, "")
     now = table["label"].map(given)
     columns = {"type": now.where(now.notna(), told).astype(str), "type_model": told.astype(str)}

@@ -14,7 +14,13 @@ import pandas as pd
 from psygnal import Signal
 
 from napari_dama.cells.carry import carry
-from napari_dama.cells.correction_records import class_record, header, mark_record, type_record
+from napari_dama.cells.correction_records import (
+    class_record,
+    header,
+    mark_record,
+    told_record,
+    type_record,
+)
 from napari_dama.cells.corrections import Section, journal_path, outcome, read_sections, result_key
 from napari_dama.cells.journal import Journal, Saved
 from napari_dama.errors import DamaError, OutputError, SettingsError
@@ -162,6 +168,11 @@ class Annotator:
                     cells.colour_class(name, colour)
                 else:
                     cells.add_class(name, colour)
+            told = {label: kind for label, kind in own.told.items() if cells.rows_of(label)[0] >= 0}
+            for name in {*told.values()} - {UNTYPED, *cells.classes}:
+                cells.add_class(name)
+            if told:
+                cells.set_types(np.fromiter(told, np.int64, len(told)), list(told.values()))
             here = own.cells[cells.rows_of(own.cells["label"]) >= 0] if len(own.cells) else own.cells
             for name in here["type"].unique():
                 if name != UNTYPED and name not in cells.classes:
@@ -172,7 +183,7 @@ class Annotator:
             for name in own.deleted:
                 if name in cells.classes and not (cells.types == name).any():
                     cells.delete_class(name)
-        return bool(len(here) or own.classes or own.renamed or own.deleted)
+        return bool(len(here) or told or own.classes or own.renamed or own.deleted)
 
     def _carry(self, others: Iterable[Corrections], own: Corrections) -> list[str]:
         """Take over what was corrected on other results of this slide, where a cell is at the place."""
@@ -265,6 +276,30 @@ class Annotator:
         if len(wanted):
             self.give(wanted, self.cells.types[self.cells.rows_of(wanted)].tolist(), "confirm")
 
+    def tell(self, labels: ArrayLike, types: Sequence[str], model: str) -> int:
+        """Take over what an improved model says of cells (n,); returns how many change.
+
+        One edit, which can be undone. Cells that a person reviewed are passed over, and none counts as reviewed by this;
+        other wrong things are as in `give`.
+        """
+        wanted = np.atleast_1d(np.asarray(labels, dtype=np.int64))
+        names = np.array(list(types), dtype=object)
+        free = (self.cells.rows_of(wanted) >= 0) & ~np.isin(wanted, self.reviewed)
+        wanted, names = wanted[free], names[free]
+        before = self.cells.types[self.cells.rows_of(wanted)].astype(object)
+        other = before != names
+        wanted, names, before = wanted[other], names[other], before[other]
+        if not len(wanted):
+            return 0
+        self._ready()
+        for name in dict.fromkeys(names.tolist()):
+            if name != UNTYPED and name not in self.cells.classes:
+                self.add_class(str(name))
+        self.cells.set_types(wanted, names.tolist())
+        self._record(told_record(self._number(), wanted.tolist(), names.tolist(), before.tolist(), model))
+        self.changed.emit()
+        return len(wanted)
+
     def _facts(self, labels: NDArray[np.int64]) -> pd.DataFrame:
         rows = self.cells.rows_of(labels)
         if (rows < 0).any():
@@ -304,6 +339,16 @@ class Annotator:
         self.cells.colour_class(name, colour)
         self._record(class_record(self._number(), "colour", name, colour, before))
         self.changed.emit()
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Names that classes had before anything was renamed, to those that the user gave them."""
+        out: dict[str, str] = {}
+        for record in self._done:
+            if record["record"] == "class" and record["what"] == "rename":
+                first = next((old for old, new in out.items() if new == record["name"]), record["name"])
+                out[first] = record["value"]
+        return out
 
     def delete_class(self, name: str) -> None:
         """Take out an empty class; errors as in `CellsModel.delete_class`."""
@@ -400,6 +445,8 @@ class Annotator:
         kind = record["record"]
         if kind == "outline":
             self._outline(record, back=True)
+        elif kind == "told":
+            self._told(record, "before")
         elif kind == "type":
             was = _each(record.get("reviewed_before", False), record["label"])
             self._types(record, "before", was)
@@ -418,6 +465,8 @@ class Annotator:
         kind = record["record"]
         if kind == "outline":
             self._outline(record, back=False)
+        elif kind == "told":
+            self._told(record, "type")
         elif kind == "type":
             self._types(record, "type", [True] * len(record["label"]))
         else:
@@ -430,6 +479,12 @@ class Annotator:
                 self.cells.colour_class(name, value)
             else:
                 self.cells.delete_class(name)
+
+    def _told(self, record: dict[str, Any], key: str) -> None:
+        labels = np.asarray(record["label"], np.int64)
+        free = (self.cells.rows_of(labels) >= 0) & ~np.isin(labels, self.reviewed)
+        names = np.array(record["names"], dtype=object)[np.asarray(record[key], np.int64)]
+        self.cells.set_types(labels[free], names[free].tolist())
 
     def _types(self, record: dict[str, Any], key: str, reviewed: list[bool]) -> None:
         labels = np.asarray(record["label"], np.int64)
@@ -487,6 +542,8 @@ def words_of(record: dict[str, Any]) -> str:
         return f"{_cells(count)}: {'no type' if one == UNTYPED else one}"
     if kind == "outline":
         return f"outlines: {record.get('what') or 'changed'}"
+    if kind == "told":
+        return f"{_cells(len(record['label']))} told anew by {record.get('model') or 'a model'}"
     what = {"add": "added", "rename": "renamed", "colour": "coloured", "delete": "deleted"}[record["what"]]
     return f"class {record['name']} {what}"
 

@@ -18,6 +18,7 @@ from napari_dama.gui.annotate_keys import ROLES, AnnotateKeys
 from napari_dama.gui.box_select import BoxSelect
 from napari_dama.gui.cell_table import UNTYPED
 from napari_dama.gui.class_list import ClassList, class_rows
+from napari_dama.gui.improve import ImprovePanel
 from napari_dama.gui.layers import about
 from napari_dama.gui.next_cell import NextCell
 from napari_dama.gui.outlines import OutlinePanel
@@ -107,6 +108,7 @@ class AnnotateTab(Tab):
         self.advance.setToolTip(tooltips.NEXT_ADVANCE)
         self.reason = muted(QLabel())
         self.outlines = OutlinePanel(self.viewer, self.session, self.results)
+        self.improve = ImprovePanel(self.session, self.results)
         self.gallery = narrow(QPushButton("Gallery..."), tooltips.GALLERY)
         self.everywhere = QCheckBox("Keys in every tab")
         self.everywhere.setToolTip(tooltips.ANNOTATE_EVERYWHERE)
@@ -118,7 +120,7 @@ class AnnotateTab(Tab):
         self.column.addWidget(self.edits)
         self.column.addWidget(heading("Where to look"))
         self.column.addLayout(beside(self.next_button, self.gallery))
-        self._add(self.reason, self.advance, self.everywhere, self.outlines)
+        self._add(self.reason, self.advance, self.everywhere, self.outlines, self.improve)
         self.column.addStretch()
         self.box_button.toggled.connect(self._on_box)
         self.deselect.clicked.connect(self._on_deselect)
@@ -130,6 +132,8 @@ class AnnotateTab(Tab):
         self.add.returnPressed.connect(self._on_add)
         self.outlines.failed.connect(self.failed.emit)
         self.outlines.noted.connect(self.noted.emit)
+        self.improve.failed.connect(self.failed.emit)
+        self.improve.noted.connect(self.noted.emit)
         self.undo.clicked.connect(self.undo_last)
         self.redo.clicked.connect(self.redo_last)
         self.next_button.clicked.connect(self.go_on)
@@ -420,6 +424,7 @@ class AnnotateTab(Tab):
         self.box.let_go()
         self.next.close()
         self.outlines.close_down()
+        self.improve.close_down()
         self.cells.reset.disconnect(self._on_reset)
         self.cells.classes_changed.disconnect(self._sync_classes)
         self.cells.selection_changed.disconnect(self._sync_selection)

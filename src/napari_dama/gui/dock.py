@@ -144,6 +144,7 @@ class DamaDock(QWidget):
         self.state.results.events.selected.connect(self._on_cell)
         self.results.explain_asked.connect(self._on_explain_asked)
         self.annotate.gallery_asked.connect(self.show_gallery)
+        self.annotate.improve.accepted.connect(self._on_improved)
         self.explain.cell_asked.connect(self._on_cell_asked)
         self.train.model_offered.connect(self._on_model_offered)
 
@@ -242,6 +243,10 @@ class DamaDock(QWidget):
         self.state.model = name
         self._sync_models()
         self.show_tab(self.analyse)
+
+    def _on_improved(self, name: str) -> None:
+        self.state.model = name
+        self._sync_models()
 
     def close_down(self) -> None:
         """Stop the work, let go of the viewer and of the slide; safe to call twice."""

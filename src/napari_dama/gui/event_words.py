@@ -34,6 +34,10 @@ def _said(record: Mapping[str, Any]) -> str:
         return " ".join([f"Went on after {done} of {how}" if done else f"Began with {how}", *notes])
     if "tiles" in record and kind in ("stopped", "finished"):
         return _end_of_analysis(kind, record)
+    if kind == "improving":
+        return f"Improves {record.get('model')} on {record.get('device')}."
+    if kind == "finished" and record.get("words"):
+        return f"Finished. {record['words']}"
     if kind == "stopped":
         return f"Stopped at step {step}; a checkpoint is kept."
     if kind == "finished":

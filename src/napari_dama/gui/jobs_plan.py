@@ -36,7 +36,12 @@ _BADGES: Final = {
     "dead": Badge("dead", "#8a2f5f", "Its process is gone without a word. Resume goes on from the last checkpoint."),
 }  # fmt: skip
 _UNKNOWN: Final = Badge("unknown", "#5c6670", "Its folder cannot be read.")
-KINDS: Final = {"pretrain": "Pretraining", "finetune": "Fine-tuning", "analyse": "Analysis"}
+KINDS: Final = {
+    "pretrain": "Pretraining",
+    "finetune": "Fine-tuning",
+    "analyse": "Analysis",
+    "improve": "Improvement",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +336,9 @@ def _breakable(text: str) -> str:
 def _task(settings: Mapping[str, Any], view: JobView) -> str:
     if view.kind == "pretrain":
         return f"Pretraining by {settings.get('method', '?')}, {settings.get('size', '')} network, without labels"
+    if view.kind == "improve":
+        how = "the whole network" if settings.get("encoder") else "the last layer"
+        return f"Improvement with corrected cells: {how} learns, and Annotate shows before and after"
     what = {"types": "cell types", "segments": "outlines"}.get(str(settings.get("task")), "")
     mode = {"frozen": ", encoder frozen", "linear-probe": ", linear probe"}.get(str(settings.get("mode")), "")
     return f"Fine-tuning of {what}{mode}"

@@ -297,6 +297,29 @@ OUTLINES_LINE = "Draw a line across a cell to cut it in two. Both halves keep th
 OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at its waist."
 OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
 OUTLINES_DISCARD = "Leave the result as it was."
+IMPROVE_START = (
+    "A job learns from the cells that you corrected or confirmed. Some are held out by place; on those the model is "
+    "compared before and after. It runs on when napari is closed, and nothing changes until you accept."
+)
+IMPROVE_ENCODER = (
+    "Else only the last layer learns, within a minute or two. The whole network can learn new looks, takes longer, and "
+    "forgets more easily what other slides look like."
+)
+IMPROVE_PSEUDO = (
+    "Also take cells that nobody looked at but of which the model is sure. On a slide on which it is wrong and sure, this "
+    "makes things worse."
+)
+IMPROVE_CANCEL = "Stop it. Models and cells stay as they are."
+IMPROVE_TABLE = (
+    "Of the held-out cells of each class, the share that the model tells as you do, before and after."
+)
+IMPROVE_NAME = "Name of the improved model on the shelf. The model that it comes from stays there, too."
+IMPROVE_ANEW = (
+    "With the improved model, give the cells of this slide that nobody reviewed their types anew. Outlines and your own "
+    "types stay, and Undo takes it back."
+)
+IMPROVE_ACCEPT = "Put the improved model on the shelf and choose it."
+IMPROVE_DISCARD = "Delete the job with its model. Nothing else changes."
 
 MARKER_NAME = "Click: take it in hand (histogram, keys). Click twice: show it alone."
 NO_LAYER = "This marker's layer was removed from the window. It is analysed and measured all the same."

@@ -22,6 +22,7 @@ from napari_dama.predict.device import DEVICES
 from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.folder import STOP, RunFolder, clear, reached
 from napari_dama.training.identity import ProcessId
+from napari_dama.training.improve_settings import ImproveSettings
 from napari_dama.training.job_settings import JobSettings
 from napari_dama.training.lock import LOCK, FolderLock
 from napari_dama.training.place import find_place
@@ -37,6 +38,7 @@ KINDS: dict[str, type[JobSettings]] = {
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
     "analyse": AnalyseSettings,
+    "improve": ImproveSettings,
 }
 
 
@@ -189,7 +191,7 @@ def read_settings(path: Path) -> JobSettings:
     kind = KINDS.get(str(raw.get("kind"))) if isinstance(raw, dict) else None
     if kind is None:
         raise SettingsError(
-            f"{file} does not say which kind of job it is: kind must be pretrain, finetune or analyse"
+            f"{file} does not say which kind of job it is: kind must be pretrain, finetune, analyse or improve"
         )
     return kind.from_file(file).model_copy(update={"out": path})
 

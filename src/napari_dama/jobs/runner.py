@@ -26,6 +26,7 @@ from napari_dama.jobs.tickets import Place
 from napari_dama.training.files import write_json
 from napari_dama.training.folder import RunFolder, reached
 from napari_dama.training.identity import ProcessId
+from napari_dama.training.improve_settings import ImproveSettings
 from napari_dama.training.place import is_follower
 from napari_dama.training.settings import PretrainSettings
 
@@ -136,6 +137,10 @@ def _do(run: RunFolder, settings: JobSettings, stop: Callable[[], bool]) -> None
         from napari_dama.training.pretrain import pretrain
 
         pretrain(settings, folder=run, stop=stop)
+    elif isinstance(settings, ImproveSettings):
+        from napari_dama.training.improve import improve
+
+        improve(settings, folder=run, stop=stop)
     else:
         from napari_dama.training.finetune import finetune
         from napari_dama.training.settings import FinetuneSettings

@@ -161,7 +161,7 @@ def _embed(
     import torch
 
     centres = cells[["y", "x"]].to_numpy(np.float64)
-    tile_of = _tiles_of(plan, centres)
+    tile_of = tiles_of(plan, centres)
     side, begin = plan.card.image_px, time.perf_counter()
     out: NDArray[np.float16] | None = None
     done = 0
@@ -194,7 +194,7 @@ def _embed(
     return out
 
 
-def _tiles_of(plan: Plan, centres: NDArray[np.float64]) -> NDArray[np.int64]:
+def tiles_of(plan: Plan, centres: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index (N,) of the tile whose core holds each cell's centre (N, 2)."""
     height, width = plan.grid.shape_yx
     y = np.clip(np.round(centres[:, 0]), 0, height - 1)

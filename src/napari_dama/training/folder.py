@@ -48,6 +48,7 @@ FOLDERS = (
 FILES = (
     *("job.yaml", "metrics.csv", "metrics.part", "events.jsonl", "log.txt", "parent.json", STOP),
     *("status.json", "status.json.part", "job.yaml.part", "cluster.yaml", "cluster.yaml.part"),
+    *("improvement.json", "decision.json"),
 )
 
 
