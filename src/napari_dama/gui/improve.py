@@ -200,7 +200,7 @@ class ImprovePanel(QWidget):
         if result is None or card is None or not self.annotator.is_open or self.annotator.found is None:
             return
         journal, writer = self.annotator.found.path, self.annotator.journal
-        options = {
+        options: dict[str, Any] = {
             "encoder": self.encoder.isChecked(),
             "pseudo_labels": self.pseudo.isChecked(),
             "device": self.session.state.analyse.device,

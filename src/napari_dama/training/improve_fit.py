@@ -184,7 +184,7 @@ def fit_all(
 
 
 def _turned(x: Tensor, rng: np.random.Generator) -> Tensor:
-    turned = torch.rot90(x, int(rng.integers(4)), (2, 3))
+    turned: Tensor = torch.rot90(x, int(rng.integers(4)), (2, 3))
     return turned.flip(3) if rng.random() < 0.5 else turned
 
 
