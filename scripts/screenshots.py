@@ -158,7 +158,6 @@ class Window:
         wait_for(lambda: panel.start.isEnabled())
         panel.start.click()
         wait_for(lambda: panel.look is not None and panel.look.outcome is not None)
-        panel.fold.expand(animate=False)
         self.scroll_down()
         self.save(images / "dock_improve.png")
         self.say()
