@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from _table import Report
-from window_stall import Ticks, spin
+from _ticks import Ticks, spin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

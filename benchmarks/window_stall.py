@@ -15,57 +15,14 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from _table import Report
+from _ticks import Ticks, spin
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-TICK_MS = 10
 COLUMNS = ("what", "seconds", "ticks", "median ms", "99 % ms", "longest ms", "drawing ms", "job steps")
-
-
-class Ticks:
-    """Times at which a 10 ms timer of Qt's thread came."""
-
-    def __init__(self) -> None:
-        from qtpy.QtCore import Qt, QTimer
-
-        self.times: list[float] = []
-        self.timer = QTimer()
-        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self.timer.timeout.connect(self._tick)
-
-    def _tick(self) -> None:
-        self.times.append(time.perf_counter())
-
-    def watch(self, seconds: float) -> np.ndarray[Any, Any]:
-        """Gaps between ticks over some seconds, ms."""
-        self.times = []
-        self.timer.start(TICK_MS)
-        spin(seconds)
-        self.timer.stop()
-        return np.diff(self.times) * 1000
-
-
-def spin(seconds: float, done: Callable[[], bool] | None = None) -> None:
-    """Run Qt's event loop for some time, or until something is so."""
-    from qtpy.QtCore import QEventLoop, QTimer
-
-    loop, end = QEventLoop(), time.perf_counter() + seconds
-
-    def look() -> None:
-        if time.perf_counter() > end or (done is not None and done()):
-            loop.quit()
-
-    timer = QTimer()
-    timer.timeout.connect(look)
-    timer.start(50)
-    loop.exec()
-    timer.stop()
 
 
 def timed(panel: Any, spent: list[float]) -> None:

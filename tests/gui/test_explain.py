@@ -57,7 +57,7 @@ def dock(make_napari_viewer: Any, on_shelf: Path, tissue: Path) -> Iterator[Any]
     widget = DamaDock(viewer)
     viewer.window.add_dock_widget(widget, name="DAMA", area="right")
     widget.state.model = "random"
-    widget.tabs.setCurrentIndex(3)
+    widget.show_tab(widget.explain)
     yield widget
     widget.close_down()
 

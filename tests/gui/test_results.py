@@ -133,9 +133,11 @@ def test_many_selected_cells_are_one_layer_and_a_summary(shown: Any) -> None:
     assert layers_of(shown.viewer.layers, "mark") == marks  # moved, not made anew
     assert shown.viewer.layers.selection.active is not marks[0]
     tab.card.deselect.click()
-    assert len(tab.cells.selected) == 0 and layers_of(shown.viewer.layers, "mark") == []
+    assert len(tab.cells.selected) == 0 and [len(mark.data) for mark in marks] == [0]
     tab.cells.select([9])
     assert tab.card.title.text().startswith("Cell 9")
+    assert marks[0].data.tolist() == tab.cells.table.iloc[[8]][["y", "x"]].to_numpy().tolist()
+    assert tuple(marks[0].border_color[0]) == (1, 1, 1, 1) and marks[0].face_color[0][3] == 0
 
 
 def test_naparis_own_table_is_linked_both_ways(shown: Any, qtbot: Any) -> None:

@@ -177,8 +177,10 @@ def kept_text(folder: Path) -> str:
 
 def device_lines(progress: Report, stop: Stop) -> list[tuple[str, str]]:
     """Return name and title of each device with its memory; imports torch, so run it in a thread."""
+    from napari_dama.gui.quiet import load_torch
     from napari_dama.predict.device import describe_devices
 
+    load_torch()
     out = []
     for device in describe_devices():
         free = "" if device.free_bytes is None else f", {device.free_bytes / 2**30:.1f} GiB free"

@@ -34,6 +34,7 @@ from napari_dama.gui.background import BackgroundStrip
 from napari_dama.gui.device_box import DeviceBox
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.place import shape_region, view_region
+from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.resolve import area_sentence
 from napari_dama.gui.style import Tab, beside, muted, narrow, say
 from napari_dama.gui.work import Report, Stop, Work
@@ -210,6 +211,7 @@ class AnalyseTab(Tab):
             return
 
         def task(progress: Report, stop: Stop) -> Any:
+            load_torch()
             from napari_dama.predict.analyse import analyse
 
             with slide:

@@ -252,7 +252,7 @@ def _without(colours: CellColours, cells: CellsModel, hidden: frozenset[str]) ->
     """Hide the cells of some types: their colour is one that cannot be seen."""
     if not hidden:
         return colours
-    gone = np.isin(cells.types.astype(str), list(hidden))
+    gone = pd.Index(cells.types).isin(list(hidden))
     palette = np.concatenate([colours.palette, np.zeros((1, 4), np.float32)])
     number = np.where(gone, len(palette) - 1, colours.number).astype(np.uint8)
     return CellColours(

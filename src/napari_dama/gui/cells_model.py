@@ -5,6 +5,7 @@ Tabs, gallery, plots and layers look here and listen here; none of them keeps a 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class CellsModel:
         self._predicted = np.zeros(0, dtype=object)
         self._classes: dict[str, str] = {}
         self._selected = np.zeros(0, np.int64)
+        self._counted: Counter[str] | None = None
         self._typed = False
         self._open = False
 
@@ -142,8 +144,9 @@ class CellsModel:
 
     def counts(self) -> dict[str, int]:
         """Cells of each class in the classes' order, then of those without type."""
-        codes, names = pd.factorize(self._types)
-        found = {str(n): int(k) for n, k in zip(names, np.bincount(codes, minlength=len(names)), strict=True)}
+        if self._counted is None:
+            self._counted = _count(self._types)
+        found = {name: number for name, number in self._counted.items() if number}
         return {
             name: found.get(name, 0)
             for name in [*self._classes, UNTYPED]
@@ -182,6 +185,11 @@ class CellsModel:
         before = self._types[rows].copy()
         changed = before != new
         self._types[rows] = new
+        if len(rows) != len(np.unique(rows)):
+            self._counted = None
+        elif self._counted is not None:
+            self._counted.subtract(_count(before))
+            self._counted.update(_count(new))
         self._typed = self._typed or bool((new != UNTYPED).any())
         if changed.any():
             self.types_changed.emit(wanted[changed])
@@ -243,6 +251,7 @@ class CellsModel:
         self._row = np.full(int(labels.max(initial=0)) + 1, -1, np.int64)
         self._row[labels] = np.arange(len(labels))
         self._types, self._predicted = types.copy(), predicted.copy()
+        self._counted = None
 
     # -- classes ---------------------------------------------------------------------------------------------
 
@@ -277,6 +286,7 @@ class CellsModel:
         self._classes = {new if name == old else name: colour for name, colour in self._classes.items()}
         of_it = self._types == old
         self._types[of_it] = new
+        self._counted = None
         self._predicted[self._predicted == old] = new
         self.classes_changed.emit()
         if of_it.any():
@@ -343,3 +353,10 @@ class CellsModel:
         if not np.array_equal(wanted, self._selected):
             self._selected = wanted
             self.selection_changed.emit()
+
+
+def _count(types: NDArray[Any]) -> Counter[str]:
+    """Cells of each type (n,)."""
+    codes, names = pd.factorize(types)
+    numbers = np.bincount(codes, minlength=len(names))
+    return Counter({str(name): int(number) for name, number in zip(names, numbers, strict=True)})

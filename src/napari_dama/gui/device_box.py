@@ -73,7 +73,6 @@ class DeviceBox(QWidget):
         self.chosen.emit(str(self.list.itemData(index)))
 
     def close_down(self) -> None:
-        """Wait for what runs."""
+        """Let go of what runs: importing torch may take many seconds, and a window that closes must not wait."""
         if self.work is not None:
-            self.work.blockSignals(True)
-            self.work.wait(10)
+            self.work.let_go()

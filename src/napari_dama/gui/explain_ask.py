@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 
 from napari_dama.errors import Interrupted
+from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ class Asker(QObject):
                 if self._loaded is not None:
                     self._loaded.close()
                 self._loaded = Loaded(bench)
+            load_torch()
             from napari_dama.predict.threads import few_threads
 
             with few_threads(small=small):

@@ -168,8 +168,13 @@ def mark_alike(
 ) -> Any:
     """Ring the cells that are alike (centres (n, 2) in level-0 pixels); the features hold labels and distances."""
     um = session.pixel.pixel_um or 1.0
-    for old in layers_of(viewer.layers, "alike"):
-        viewer.layers.remove(old)
+    for old in layers_of(
+        viewer.layers, "alike", session.state.slide
+    ):  # a layer made anew takes napari much longer
+        old.selected_data = set()
+        old.data = np.asarray(centres, float)
+        old.features = {"label": labels, "distance": distances}
+        return old
     active = viewer.layers.selection.active
     layer = viewer.add_points(
         centres,
@@ -196,16 +201,25 @@ def _put(
     for layer in there:
         layer.data = data
         for key in ("scale", "translate", "contrast_limits", "colormap", "size"):
-            if key in options:
+            if key in options and not _has(layer, key, options[key]):
                 setattr(layer, key, options[key])
         layer.metadata = {**layer.metadata, **options["metadata"]}
-        layer.visible = True
+        if not layer.visible:
+            layer.visible = True
         return layer
     active = viewer.layers.selection.active
     add = {"image": viewer.add_image, "labels": viewer.add_labels, "points": viewer.add_points}[kind]
     layer = add(data, name=name, **options)
     viewer.layers.selection.active = active
     return layer
+
+
+def _has(layer: Any, key: str, value: Any) -> bool:
+    """Whether a layer is so already: napari slices and draws it anew for everything that is set, changed or not."""
+    now = getattr(layer, key)
+    if key == "colormap":
+        return bool(now.name == getattr(value, "name", value))
+    return bool(np.size(now)) and bool((np.asarray(now, float) == np.asarray(value, float)).all())
 
 
 def two_sided_colormap() -> Colormap:

@@ -17,6 +17,7 @@ from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.explain_pictures import middle
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.pictures import Picture
+from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
 from napari_dama.slides.picture import composite, linear
@@ -134,6 +135,7 @@ class LikePage(Page):
         result, bench = self.context.result, self.context.bench()
 
         def task(progress: Report, stop: Stop) -> str:
+            load_torch()
             from napari_dama.models.shelf import load_card
             from napari_dama.predict.embeddings import embed_cells, model_of
             from napari_dama.predict.result import ResultFolder

@@ -24,6 +24,7 @@ from napari_dama.errors import Interrupted, JobError
 from napari_dama.gui import tooltips
 from napari_dama.gui.confusion import ConfusionView
 from napari_dama.gui.improve_plan import ENDED, Look, job_for, look_at, resolve_start
+from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.style import beside, heading, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
 from napari_dama.jobs import improvement, process
@@ -327,6 +328,7 @@ class ImprovePanel(QWidget):
         device = self.session.state.analyse.device
 
         def task(progress: Report, stop: Stop) -> tuple[Any, Any]:
+            load_torch()
             from napari_dama.models.shelf import load_model
             from napari_dama.predict.cell_crops import tell_types
             from napari_dama.predict.device import pick_device

@@ -1,0 +1,92 @@
+"""Libraries that are large are loaded in a thread without the window standing still.
+
+Three things hold up Qt's thread while another one imports torch, for 100 to 900 ms at a time: Python's lock is held while a
+shared library of hundreds of megabytes is read and linked; Python's collector of unreachable objects goes through all of
+the million objects that the window and the library have, several times; and functions in C that hold the lock. The first two
+are avoided here: the libraries are linked by the system's own ``dlopen`` without Python's lock before torch asks for them,
+and the collector rests meanwhile. What was made by then is then set apart, so that later collections do not go through it,
+either.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
+_lock = threading.Lock()
+_resting = 0
+_collects = False
+
+
+def load_torch() -> None:
+    """Import torch and what the networks need of it, as quietly as it goes; at once when that was done before.
+
+    Call it in a thread, never in Qt's. Where torch is missing nothing happens: whoever needs it says so.
+    """
+    if "napari_dama.predict.explain" in sys.modules and "torch" in sys.modules:
+        return
+    from napari_dama.gui.work import keep_triton_out
+
+    keep_triton_out()
+    with collector_resting():
+        if "torch" not in sys.modules:
+            _link_torch()
+        for name in ("torch", "napari_dama.predict.explain"):
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                return
+
+
+@contextmanager
+def collector_resting() -> Iterator[None]:
+    """Let Python's collector rest while many objects are made that will stay, and set them apart afterwards.
+
+    May be nested, in several threads: the last one to leave switches the collector on again, if it was on.
+    """
+    global _resting, _collects
+    with _lock:
+        if not _resting:
+            _collects = gc.isenabled()
+            gc.disable()
+        _resting += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _resting -= 1
+            if not _resting and _collects:
+                gc.freeze()
+                gc.enable()
+
+
+def _link_torch() -> None:
+    """Link torch's libraries without Python's lock; a failure is left to torch, which then says what is wrong."""
+    if sys.platform != "linux":  # where it was measured
+        return
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return
+    try:
+        link = ctypes.CDLL(
+            None
+        ).dlopen  # a function called by ctypes runs without the lock; CDLL(name) keeps it
+    except (OSError, AttributeError):
+        return
+    link.argtypes, link.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+    for name in TORCH_LIBRARIES:
+        file = Path(found.origin).parent / "lib" / name
+        if file.is_file():
+            link(os.fsencode(file), os.RTLD_NOW | os.RTLD_LOCAL)
