@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = (1240, 800)
 LIMIT_BYTES = 400_000
-NEED_CELLS = frozenset({"analyse", "results", "export", "annotate", "explain"})
+NEED_CELLS = frozenset({"analyse", "results", "export", "annotate", "improve", "explain"})
 SECTIONS = ("markers", *sorted(NEED_CELLS), "train", "breast")
 
 
@@ -136,6 +136,33 @@ class Window:
         self.viewer.window.remove_dock_widget(gallery)
         settle()
         self.qt.resize(*SIZE)  # the gallery made it taller
+
+    def improve(self, images: Path, cells: Path) -> None:
+        """Correct cells as the truth has them, improve the model, and save before and after."""
+        from scipy.spatial import cKDTree
+
+        tab, panel = self.dock.annotate, self.dock.annotate.improve
+        self.show("annotate")
+        wait_for(lambda: tab.work is None)
+        truth = pd.read_csv(cells)
+        found = self.dock.session.cells
+        result = self.dock.results.result
+        assert result is not None
+        chosen = result.cells.sample(160, random_state=0)
+        far, nearest = cKDTree(truth[["y", "x"]]).query(chosen[["y", "x"]])
+        types = truth["type"].to_numpy()[nearest]
+        for label, kind, away in zip(chosen["label"], types, far, strict=True):
+            if away < 8:
+                found.select([int(label)])
+                tab.give_key(list(found.classes).index(kind))
+        wait_for(lambda: panel.start.isEnabled())
+        panel.start.click()
+        wait_for(lambda: panel.look is not None and panel.look.outcome is not None)
+        self.scroll_down()
+        self.save(images / "dock_improve.png")
+        self.say()
+        panel.leave()
+        settle()
 
     def plots(self, images: Path) -> None:
         """Save a picture of each page of the plots, and of the slide coloured by a marker."""
@@ -329,6 +356,8 @@ def simulated(folder: Path, images: Path, theme: str, wanted: frozenset[str]) ->
         window.export(images)
     if "annotate" in wanted:
         window.annotate(images)
+    if "improve" in wanted:
+        window.improve(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
     if "explain" in wanted:
         window.click_cell((500, 500))
         window.explanations(images)
