@@ -1,7 +1,8 @@
-"""Take the pictures of the guide: the five tabs on simulated tissue, and a breast tumour from the development images.
+"""Take the pictures of the tutorials: every tab on simulated tissue, and a breast tumour from the development images.
 
-Run it on a screen, or without one: ``xvfb-run -a -s "-screen 0 1600x1000x24" python scripts/screenshots.py``. The images of
-breast tissue are left out when ``NAPARI_DAMA_DATA`` (or ``../shared/data``) is not there.
+Run it on a screen, or without one: ``bash scripts/with_display.sh python scripts/screenshots.py``. With ``--only results``
+those of some sections only. The images of breast tissue are left out when ``NAPARI_DAMA_DATA`` (or ``../shared/data``) is
+not there.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 SIZE = (1240, 800)
 LIMIT_BYTES = 400_000
+NEED_CELLS = frozenset({"analyse", "results", "export", "annotate", "improve", "explain"})
+SECTIONS = ("markers", *sorted(NEED_CELLS), "train", "breast")
 
 
 def settle(seconds: float = 0.6) -> None:
@@ -132,6 +135,34 @@ class Window:
         self.save(images / "gallery.png")
         self.viewer.window.remove_dock_widget(gallery)
         settle()
+        self.qt.resize(*SIZE)  # the gallery made it taller
+
+    def improve(self, images: Path, cells: Path) -> None:
+        """Correct cells as the truth has them, improve the model, and save before and after."""
+        from scipy.spatial import cKDTree
+
+        tab, panel = self.dock.annotate, self.dock.annotate.improve
+        self.show("annotate")
+        wait_for(lambda: tab.work is None)
+        truth = pd.read_csv(cells)
+        found = self.dock.session.cells
+        result = self.dock.results.result
+        assert result is not None
+        chosen = result.cells.sample(160, random_state=0)
+        far, nearest = cKDTree(truth[["y", "x"]]).query(chosen[["y", "x"]])
+        types = truth["type"].to_numpy()[nearest]
+        for label, kind, away in zip(chosen["label"], types, far, strict=True):
+            if away < 8:
+                found.select([int(label)])
+                tab.give_key(list(found.classes).index(kind))
+        wait_for(lambda: panel.start.isEnabled())
+        panel.start.click()
+        wait_for(lambda: panel.look is not None and panel.look.outcome is not None)
+        self.scroll_down()
+        self.save(images / "dock_improve.png")
+        self.say()
+        panel.leave()
+        settle()
 
     def plots(self, images: Path) -> None:
         """Save a picture of each page of the plots, and of the slide coloured by a marker."""
@@ -165,6 +196,28 @@ class Window:
         settle()
         self.say()
 
+    def explanations(self, images: Path) -> None:
+        """Ask each of the four questions about the clicked cell; save a picture of each answer."""
+        tab, state = self.dock.explain, self.dock.state.explain
+        self.show("explain")
+        for layer in layers_of(self.viewer.layers, "cells"):
+            layer.visible = False
+        for question, name in (("fill", ""), ("type", "_type"), ("missing", "_missing")):
+            state.question = question  # type: ignore[assignment]
+            tab.explain_cell()
+            wait_for(lambda: tab.work is None and (state.question != "type" or tab.type.map is not None))
+            self.save(images / f"dock_explain{name}.png")
+            tab.forget()
+        state.question = "like"
+        tab.like.embed()
+        wait_for(lambda: tab.like.work is None and tab.like.ready)
+        tab.explain_cell()
+        wait_for(lambda: tab.work is None)
+        self.viewer.reset_view()  # the rings lie all over the slide
+        self.save(images / "dock_explain_like.png")
+        tab.forget()
+        self.say()
+
     @property
     def job(self) -> str:
         """State of the chosen job."""
@@ -175,6 +228,11 @@ class Window:
         """Turn to a page of the job, and scroll the tab down to it."""
         self.dock.state.jobs.page = page
         settle(1.5)
+        self.scroll_down(down)
+
+    def scroll_down(self, down: int = 10_000) -> None:
+        """Scroll the tab down to a place, by default its end."""
+        settle()
         area = self.dock.tabs.currentWidget()
         if isinstance(area, QScrollArea) and (bar := area.verticalScrollBar()) is not None:
             bar.setValue(min(down, bar.maximum()))
@@ -267,7 +325,7 @@ class Window:
         )
         menu.start(plan)
         wait_for(lambda: menu.work is None)
-        settle()
+        self.scroll_down()
         self.save(images / "dock_export.png")
         self.say()
 
@@ -277,43 +335,35 @@ class Window:
         self.viewer.close()
 
 
-def simulated(folder: Path, images: Path, theme: str) -> None:
-    """Take the five pictures on simulated tissue."""
+def simulated(folder: Path, images: Path, theme: str, wanted: frozenset[str]) -> None:
+    """Take the pictures of the wanted sections on simulated tissue, in one window."""
     slide = write_sample(folder)
     window = Window(slide, theme)
-    window.show("channels")
-    window.markers(images)
-    window.show("analyse")
-    window.save(images / "dock_analyse.png")
-    window.analyse(folder / "simulated_dama")
-    window.show("results")
-    window.click_cell((500, 500))
-    window.save(images / "dock_results.png")
-    window.plots(images)
-    window.export(images)
-    window.annotate(images)
-    window.show("explain")
-    window.explain()
-    window.save(images / "dock_explain.png")
-    window.train(images, "dock")
-    window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
-    window.close()
-
-
-def markers_alone(folder: Path, images: Path, theme: str) -> None:
-    """Take the pictures of the markers alone."""
-    window = Window(write_sample(folder), theme)
-    window.show("channels")
-    window.markers(images)
-    window.close()
-
-
-def train_alone(folder: Path, images: Path, theme: str) -> None:
-    """Take the pictures of training alone."""
-    slide = write_sample(folder)
-    window = Window(slide, theme)
-    window.train(images, "dock")
-    window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
+    if "markers" in wanted:
+        window.show("channels")
+        window.markers(images)
+    if wanted & NEED_CELLS:
+        window.show("analyse")
+        if "analyse" in wanted:
+            window.save(images / "dock_analyse.png")
+        window.analyse(folder / "simulated_dama")
+        window.show("results")
+        window.click_cell((500, 500))
+    if "results" in wanted:
+        window.save(images / "dock_results.png")
+        window.plots(images)
+    if "export" in wanted:
+        window.export(images)
+    if "annotate" in wanted:
+        window.annotate(images)
+    if "improve" in wanted:
+        window.improve(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
+    if "explain" in wanted:
+        window.click_cell((500, 500))
+        window.explanations(images)
+    if "train" in wanted:
+        window.train(images, "dock")
+        window.train_types(images, folder / f"{slide.name.split('.')[0]}_cells.csv")
     window.close()
 
 
@@ -345,7 +395,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
     parser.add_argument("--theme", default="dark", choices=["dark", "light"])
-    parser.add_argument("--only", choices=["simulated", "breast", "train", "markers"])
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     data = Path(os.environ.get("NAPARI_DAMA_DATA", REPOSITORY.parent / "shared" / "data")) / "mif_breast"
@@ -353,18 +403,13 @@ def main() -> None:
         folder = Path(name)
         os.environ["NAPARI_DAMA_JOBS"] = str(folder / "jobs")  # the user's own jobs stay out of the pictures
         os.environ["NAPARI_DAMA_PRESETS"] = str(folder / "presets")
-        if options.only == "markers":
-            markers_alone(folder, options.out, options.theme)
-            return
-        if options.only == "train":
-            train_alone(folder, options.out, options.theme)
-            return
-        if options.only != "breast":
-            simulated(folder, options.out, options.theme)
+        wanted = frozenset(options.only)
+        if wanted - {"breast"}:
+            simulated(folder, options.out, options.theme, wanted)
         slides = sorted(data.glob("*.ome.tif"))
-        if options.only != "simulated" and slides:
+        if "breast" in wanted and slides:
             breast(slides[0], folder, options.out, options.theme)
-        elif not slides:
+        elif "breast" in wanted:
             print(f"no images in {data}: the breast pictures are left as they are")
 
 

@@ -267,6 +267,28 @@ def test_a_new_class_grows_the_head_and_renamed_ones_keep_their_weights(
             assert torch.allclose(old["types.head.weight"][at], new["types.head.weight"][place], atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder": True, "epochs": 1},
+        {"pseudo_labels": True, "rehearse": 30},
+        {"rehearse_weight": 0.5, "rehearse": 30},
+    ],
+)
+def test_other_ways_to_learn(
+    made: Corrected, own_shelves: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    correct(made, made.truth["label"].sample(40, random_state=4))
+    settings = prepare([find_corrected(made.slide)], tmp_path / "job", device="cpu", **options)
+    found = improve(settings)
+    learned = improvement.read_report(tmp_path / "job")["learned"]
+    assert found.n > 3 and (learned["unreviewed"] > 0) == ("rehearse" in options)
+    old, new = load_model("dama-brain7").state(), load_model(tmp_path / "job" / "model").state()
+    changed = {key for key in old if not torch.equal(old[key], new[key])}
+    assert any(key.startswith("types.encoder.") for key in changed) == ("encoder" in options)
+    assert all(key.startswith("types.") for key in changed)
+
+
 def test_wrong_corrections_make_it_worse_and_that_is_said(
     made: Corrected, own_shelves: Path, tmp_path: Path
 ) -> None:

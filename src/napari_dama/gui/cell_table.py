@@ -149,8 +149,8 @@ class TableLabelColormap(DirectLabelColormap):  # type: ignore[misc]
         """Where the labels stand in the table; those beyond it at its end, which has no colour."""
         last = len(self._table) - 1
         if values.dtype.kind == "u":  # what every frame asks: one pass over the picture instead of four
-            inside: NDArray[Any] = np.minimum(values, values.dtype.type(last))
-            return inside
+            places: NDArray[Any] = np.minimum(values, values.dtype.type(last))
+            return places
         return np.where((values < 0) | (values > last), last, values)
 
     def _data_to_texture(self, values: Any) -> Any:

@@ -276,7 +276,7 @@ class DamaDock(QWidget):
         super().closeEvent(event)  # type: ignore[arg-type]
 
 
-_NOTHING_OPEN = "Open a slide with File > Open, or take File > Open Sample > DAMA to try it out."
+_NOTHING_OPEN = "Open a slide with File > Open, or take one of File > Open Sample to try it out."
 _OTHER_READER = (
     "The image in the window belongs to no slide yet: another reader opened it, or it was added by hand. "
     "Use its layers as a slide, and name the markers."

@@ -303,7 +303,7 @@ IMPROVE_START = (
 )
 IMPROVE_ENCODER = (
     "Else only the last layer learns, within a minute or two. The whole network can learn new looks, takes longer, and "
-    "forgets more easily what other slides look like."
+    "may forget more of other slides: that was not measured."
 )
 IMPROVE_PSEUDO = (
     "Also take cells that nobody looked at but of which the model is sure. On a slide on which it is wrong and sure, this "

@@ -113,7 +113,8 @@ def fit_head(
     def objective() -> Tensor:
         logits = features @ weight.T + bias
         away = ((weight - start_w) * spread).square().sum() + (bias - start_b).square().sum()
-        return loss_of(logits, lessons) + hold * away
+        total: Tensor = loss_of(logits, lessons) + hold * away
+        return total
 
     def closure() -> Any:
         optimiser.zero_grad()
