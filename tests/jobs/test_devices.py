@@ -142,6 +142,9 @@ def test_slurm_tasks_take_their_place(settings: Settings, monkeypatch: pytest.Mo
     given |= {"SLURM_JOB_ID": "1234", "SLURM_NTASKS_PER_NODE": "2"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # Fabric's reader of SLURM's variables sets them: let them be undone
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     assert find_place(settings()) is None, "one process was asked for"
     place = find_place(settings(devices=2, nodes=2))
     assert place is not None and (place.rank, place.world, place.local_rank, place.nodes) == (3, 4, 1, 2)
