@@ -142,7 +142,10 @@ def test_slurm_tasks_take_their_place(settings: Settings, monkeypatch: pytest.Mo
     given |= {"SLURM_JOB_ID": "1234", "SLURM_NTASKS_PER_NODE": "2"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    for name in ("MASTER_ADDR", "MASTER_PORT"):  # Fabric's reader of SLURM's variables sets them: let them be undone
+    for name in (
+        "MASTER_ADDR",
+        "MASTER_PORT",
+    ):  # Fabric's reader of SLURM's variables sets them: let them be undone
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     assert find_place(settings()) is None, "one process was asked for"
