@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -29,6 +34,7 @@ TINY = {
     **{"device": "cpu", "threads": 1, "precision": "float32", "epochs": 100_000},
 }
 Settings = Callable[..., PretrainSettings]
+Begin = Callable[[Path], BaseProcess]
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
@@ -43,6 +49,28 @@ def ended(path: Path) -> JobView:
     """The job when it has ended."""
     until(lambda: not read_job(path).going)
     return read_job(path)
+
+
+def forking(module: ModuleType) -> Iterator[Begin]:
+    """Start runners by ``module.work`` that are forked, so that none has to load torch again; none outlives the fixture."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module.__name__])
+    started: list[BaseProcess] = []
+
+    def go(job: Path) -> BaseProcess:
+        process = context.Process(target=module.work, args=(str(job),))
+        with pytest.MonkeyPatch.context() as patch:  # the server of forks looks there for what it loads
+            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+            process.start()
+        started.append(process)
+        return process
+
+    yield go
+    for process in started:
+        if process.is_alive():
+            process.kill()
+        process.join()
+        process.close()
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import pytest
 import yaml
 
 from jobs import analysis_victim
-from jobs.conftest import ended, until
+from jobs.conftest import Begin, ended, forking, until
 from napari_dama.errors import JobError, OutputError, SettingsError, SlideError
 from napari_dama.jobs import tickets
 from napari_dama.jobs.analysis import AnalyseSettings, check, job_folder
@@ -31,7 +28,6 @@ from napari_dama.training.folder import RunFolder
 from predict.conftest import cells_tiff as cells_tiff
 
 forks = pytest.mark.skipif(sys.platform == "win32", reason="forks and kills POSIX processes")
-Begin = Callable[[Path], BaseProcess]
 TILES = 20
 
 
@@ -46,25 +42,7 @@ def settings(cells_tiff: Path, tmp_path: Path) -> Callable[..., AnalyseSettings]
 
 @pytest.fixture(scope="module")
 def begin() -> Iterator[Begin]:
-    """Starts runners that are forked, so that none has to load torch again."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.analysis_victim"])
-    started: list[BaseProcess] = []
-
-    def go(job: Path) -> BaseProcess:
-        process = context.Process(target=analysis_victim.work, args=(str(job),))
-        with pytest.MonkeyPatch.context() as patch:  # the server of forks looks there for what it loads
-            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-            process.start()
-        started.append(process)
-        return process
-
-    yield go
-    for process in started:
-        if process.is_alive():
-            process.kill()
-        process.join()
-        process.close()
+    yield from forking(analysis_victim)
 
 
 def laid_down(settings: AnalyseSettings) -> Path:

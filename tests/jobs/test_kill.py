@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobs import victim
-from jobs.conftest import Settings
+from jobs.conftest import Begin, Settings, forking
 from napari_dama.jobs.folder import read_events, read_job
 from napari_dama.training.folder import RunFolder
 
@@ -26,30 +23,11 @@ LONG = {
     "name": "same",
     "log_every": 3,
 }
-Begin = Callable[[Path], BaseProcess]
 
 
 @pytest.fixture(scope="module")
 def begin() -> Iterator[Begin]:
-    """Starts runners that are forked, so that none has to load torch again."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.victim"])
-    started: list[BaseProcess] = []
-
-    def go(job: Path) -> BaseProcess:
-        process = context.Process(target=victim.work, args=(str(job),))
-        with pytest.MonkeyPatch.context() as patch:  # the server of forks looks there for what it loads
-            patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-            process.start()
-        started.append(process)
-        return process
-
-    yield go
-    for process in started:
-        if process.is_alive():
-            process.kill()
-        process.join()
-        process.close()
+    yield from forking(victim)
 
 
 def results(job: Path) -> tuple[bytes, bytes]:

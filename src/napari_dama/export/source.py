@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from napari_dama.cells.correction_records import NO_TYPE
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.predict.record import LABELS, RUN_FILE
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_dama.cells.corrections import Corrections
     from napari_dama.slides.slide import Slide
 
-UNTYPED: Final = "cell"
+UNTYPED: Final = NO_TYPE
 UNTYPED_COLOUR: Final = "#39d0d8"
 _SPARE: Final = ("#f0e442", "#0072b2", "#999999", "#8c564b", "#bcbd22", "#9467bd", "#17becf", "#7f7f7f")
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -219,8 +220,6 @@ class ResultSource:
 
 def _corrected(table: pd.DataFrame, hand: Corrections) -> pd.DataFrame:
     """The table with the types that people gave; ``type_model`` is what the model said, ``reviewed`` whether one looked."""
-    from napari_dama.cells.correction_records import NO_TYPE
-
     told = table["type"] if "type" in table else table["label"].map(lambda _: "")
     told = told.replace(hand.renamed)
     if hand.told:  # an improved model told these anew

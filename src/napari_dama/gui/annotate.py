@@ -24,7 +24,7 @@ from napari_dama.cells.correction_records import (
 from napari_dama.cells.corrections import Section, journal_path, outcome, read_sections, result_key
 from napari_dama.cells.journal import Journal, Saved
 from napari_dama.errors import DamaError, OutputError, SettingsError
-from napari_dama.gui.cell_table import UNTYPED
+from napari_dama.gui.cell_table import UNTYPED, untyped
 from napari_dama.predict.amend import catch_up
 
 if TYPE_CHECKING:
@@ -539,7 +539,7 @@ def words_of(record: dict[str, Any]) -> str:
         one = names if isinstance(names, str) else names[0] if len(set(names)) == 1 else "several types"
         if record.get("who") == "confirm":
             return f"{_cells(count)} confirmed"
-        return f"{_cells(count)}: {'no type' if one == UNTYPED else one}"
+        return f"{_cells(count)}: {untyped(one)}"
     if kind == "outline":
         return f"outlines: {record.get('what') or 'changed'}"
     if kind == "told":

@@ -16,7 +16,7 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.annotate import find_corrections
 from napari_dama.gui.annotate_keys import ROLES, AnnotateKeys
 from napari_dama.gui.box_select import BoxSelect
-from napari_dama.gui.cell_table import UNTYPED
+from napari_dama.gui.cell_table import UNTYPED, untyped
 from napari_dama.gui.class_list import ClassList, class_rows
 from napari_dama.gui.improve import ImprovePanel
 from napari_dama.gui.layers import about
@@ -333,7 +333,7 @@ class AnnotateTab(Tab):
         parts += ["..."] if len(names) > 4 else []
         if len(selected) == 1:
             known = " (reviewed)" if self.annotator.is_reviewed(int(selected[0])) else ""
-            kind = "no type" if names[0] == UNTYPED else names[0]
+            kind = untyped(names[0])
             self.selected.setText(f"Cell {int(selected[0])}: {kind}{known}")
         elif len(selected):
             self.selected.setText(f"{len(selected)} cells: {', '.join(parts)}")

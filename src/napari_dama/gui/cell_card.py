@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_table import UNTYPED, colour_of_type
+from napari_dama.gui.cell_table import UNTYPED, colour_of_type, untyped
 from napari_dama.gui.chart import BarChart
 from napari_dama.gui.layers import usual_colour
 from napari_dama.gui.style import heading, muted, narrow, say, wrapped
@@ -93,7 +93,7 @@ class CellCard(QWidget):
         self.types.show_bars(
             [
                 (
-                    "no type" if name == UNTYPED else name,
+                    untyped(name),
                     count / facts.count,
                     f"{count}",
                     colour_of_type(name, classes),

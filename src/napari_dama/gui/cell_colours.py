@@ -15,7 +15,7 @@ import pandas as pd
 from napari.utils.colormaps import ensure_colormap
 
 from napari_dama.errors import SettingsError
-from napari_dama.gui.cell_table import UNTYPED, TableLabelColormap, TypeRow, colour_of_type
+from napari_dama.gui.cell_table import TableLabelColormap, TypeRow, colour_of_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -293,8 +293,3 @@ def label_colormap_of(labels: NDArray[np.int64], colours: CellColours) -> TableL
     table[labels] = place[colours.number]
     colormap.set_table(table, first)
     return colormap
-
-
-def untyped(name: str) -> str:
-    """Return a type's name as a person reads it."""
-    return "no type" if name == UNTYPED else name

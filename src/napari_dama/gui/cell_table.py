@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from napari.utils.colormaps import DirectLabelColormap, label_colormap
 from pydantic import PrivateAttr
+
+from napari_dama.cells.correction_records import NO_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_dama.gui.cells_model import CellsModel
 
-UNTYPED = "cell"
+UNTYPED: Final = NO_TYPE
 UNTYPED_COLOUR = "#39d0d8"
 
 
@@ -30,6 +32,11 @@ class TypeRow:
     colour: str
     count: int
     share: float
+
+
+def untyped(name: str) -> str:
+    """Return a type's name as a person reads it."""
+    return "no type" if name == UNTYPED else name
 
 
 def types_of(cells: pd.DataFrame) -> NDArray[Any]:

@@ -81,7 +81,8 @@ class CellsModel:
         self._clear()
         self._open = True
         self._typed = "type" in table
-        self._set_table(table.reset_index(drop=True), types_of(table), types_of(table))
+        types = types_of(table)
+        self._set_table(table.reset_index(drop=True), types, types)
         self._classes = dict(classes)
         for name in dict.fromkeys(self._types.tolist()):
             if name != UNTYPED and name not in self._classes:

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_table import UNTYPED, UNTYPED_COLOUR
+from napari_dama.gui.cell_table import UNTYPED, UNTYPED_COLOUR, untyped
 from napari_dama.gui.style import narrow
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ClassLine(QWidget):
         self.swatch.setStyleSheet(
             f"background-color: {row.colour}; border: 2px solid {row.colour}; border-radius: 4px;"
         )
-        self.title.setText("no type" if row.name == UNTYPED else row.name)
+        self.title.setText(untyped(row.name))
         count = f"{row.count:,}".replace(",", " ")
         self.number.setText(f"{count} · {row.reviewed} ✓" if row.reviewed else count)
         self.give.setAccessibleName(f"{row.name}, key {row.key}: {row.count} cells, {row.reviewed} reviewed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -25,6 +25,7 @@ from napari_dama.gui.analyse_tab import AnalyseTab
 from napari_dama.gui.annotate_tab import AnnotateTab
 from napari_dama.gui.background_runs import BackgroundRuns
 from napari_dama.gui.channels_tab import ChannelsTab
+from napari_dama.gui.docked import Docked
 from napari_dama.gui.explain_tab import ExplainTab
 from napari_dama.gui.gallery import Gallery
 from napari_dama.gui.layers import LAYER_SLIDE, foreign_file, slides_in
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     import napari
 
 
-class DamaDock(QWidget):
+class DamaDock(Docked):
     """Takes a person from a slide to cells, their types, and the reasons.
 
     Parameters
@@ -48,8 +49,6 @@ class DamaDock(QWidget):
     napari_viewer : napari.Viewer
         The window's viewer; napari hands it over by this name.
     """
-
-    _docked = False
 
     def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -60,7 +59,6 @@ class DamaDock(QWidget):
         self.session = Session(self.state)
         self.gallery: Gallery | None = None
         self._closed = False
-        self._docked = parent is not None
         self._build()
         self._connect()
         self._sync_slides()
@@ -261,14 +259,6 @@ class DamaDock(QWidget):
         for tab in self.named_tabs.values():
             tab.close_down()
         self.session.close()
-
-    def event(self, event: QEvent | None) -> bool:
-        """Qt took the widget out of its dock: napari closed it and will not use it again."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None and self._docked:
-                self.close_down()
-            self._docked = self.parent() is not None
-        return super().event(event)
 
     def closeEvent(self, event: object) -> None:
         """Qt closes the widget."""

@@ -60,16 +60,11 @@ class TypePage(Page):
         )
         self.heat = Picture("map", "", tooltips.EXPLAIN_MAP, side_px=SIDE_PX)
         self.note = muted(QLabel())
-        for widget in (
-            self.text,
-            self.sure_title,
-            self.sure,
-            self.drops_title,
-            self.drops,
-            self.map_title,
-            self.map_box,
-        ):
+        bars = (self.text, self.sure_title, self.sure, self.drops_title, self.drops)
+        stacked: tuple[QWidget, ...] = (*bars, self.map_title, self.map_box)
+        for widget in stacked:
             self.column.addWidget(widget)
+        self._answer = (*stacked, self.crop, self.heat, self.note)
         self.column.addLayout(beside(self.crop, self.heat))
         self.column.addWidget(self.note)
         self.map_box.activated.connect(self._on_map)
@@ -165,18 +160,7 @@ class TypePage(Page):
         """Show the state."""
         known = self.effects is not None
         self.map_box.setCurrentIndex(max(self.map_box.findData(self.state.map), 0))
-        for widget in (
-            *(
-                self.text,
-                self.sure_title,
-                self.sure,
-                self.drops_title,
-                self.drops,
-                self.map_title,
-                self.map_box,
-            ),
-            *(self.crop, self.heat, self.note),
-        ):
+        for widget in self._answer:
             widget.setVisible(known)
         waiting = self.context.asker.is_busy("map")
         self.heat.set_caption("looking ..." if waiting else MAP_CAPTIONS[self.state.map])

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from qtpy.QtCore import QEvent, QItemSelectionModel, QSize, Qt
+from qtpy.QtCore import QItemSelectionModel, QSize, Qt
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_table import UNTYPED
+from napari_dama.gui.cell_table import UNTYPED, untyped
+from napari_dama.gui.docked import Docked
 from napari_dama.gui.gallery_crops import crop_pictures, shown_markers
 from napari_dama.gui.gallery_model import CROP_PX, CropDelegate, CropModel
 from napari_dama.gui.style import beside, muted, narrow, say, wrapped
@@ -83,7 +84,7 @@ _KEYS: Final[dict[int, str]] = {
 }
 
 
-class Gallery(QWidget):
+class Gallery(Docked):
     """Thin view of the open result's cells as pictures.
 
     Signals
@@ -114,7 +115,6 @@ class Gallery(QWidget):
         self.annotator = session.annotator
         self.work: Work | None = None
         self.closed = False
-        self._docked = parent is not None
         self._shown = PAGE
         self._count = 0
         self.model = CropModel(self.cells, self.annotator.is_reviewed, self)
@@ -172,7 +172,7 @@ class Gallery(QWidget):
         self.type_box.clear()
         self.type_box.addItem("every type", EVERY)
         for name, count in self.cells.counts().items():
-            shown = "no type" if name == UNTYPED else name
+            shown = untyped(name)
             self.type_box.addItem(f"{shown} ({count})", name)
         self.type_box.setCurrentIndex(max(self.type_box.findData(chosen), 0))
         keys = [f"{place + 1} {name}" for place, name in enumerate(list(self.cells.classes)[:9])]
@@ -334,14 +334,6 @@ class Gallery(QWidget):
         self.cells.classes_changed.disconnect(self._sync_types)
         self.cells.types_changed.disconnect(self._on_edited)
         self.annotator.edited.disconnect(self._on_edited)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Qt took the widget out of its dock: napari closed it and will not use it again."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is None and self._docked:
-                self.close_down()
-            self._docked = self.parent() is not None
-        return super().event(event)
 
 
 def _order(

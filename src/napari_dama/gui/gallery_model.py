@@ -9,7 +9,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate
 
-from napari_dama.gui.cell_table import UNTYPED, colour_of_type
+from napari_dama.gui.cell_table import colour_of_type, untyped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ class CropModel(QAbstractListModel):
         label = self.labels[index.row()]
         kind = self.cells.type_of(label)
         done = ", reviewed" if self.reviewed(label) else ""
-        return f"Cell {label}: {'no type' if kind == UNTYPED else kind}{done}"
+        return f"Cell {label}: {untyped(kind)}{done}"
 
 
 class CropDelegate(QStyledItemDelegate):

@@ -10,8 +10,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_colours import untyped
-from napari_dama.gui.cell_table import UNTYPED
+from napari_dama.gui.cell_table import UNTYPED, untyped
 from napari_dama.gui.style import narrow
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from napari_dama.evaluate.projection import (
 )
 from napari_dama.gui import tooltips
 from napari_dama.gui.cell_card import number
-from napari_dama.gui.cell_colours import LEVELS, untyped
+from napari_dama.gui.cell_colours import LEVELS
+from napari_dama.gui.cell_table import untyped
 from napari_dama.gui.plot_page import WAIT_MS, Bench, PlotPage
 from napari_dama.gui.scatter import Scatter
 from napari_dama.gui.style import beside, muted, narrow, say

@@ -9,7 +9,8 @@ from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_dama.evaluate.profiles import Profile, Spread, likeness_order, marker_profile, spread_of
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_colours import DOUBT, INSTANCE, TYPE, choices, doubt, title_of, untyped
+from napari_dama.gui.cell_colours import DOUBT, INSTANCE, TYPE, choices, doubt, title_of
+from napari_dama.gui.cell_table import untyped
 from napari_dama.gui.matrix_view import Matrix, MatrixView
 from napari_dama.gui.plot_page import Bench, PlotPage
 from napari_dama.gui.style import beside, narrow, say

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from napari_dama.cells.correction_records import NO_TYPE
 from napari_dama.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ WEIGHTS: Final[dict[str, float]] = {
     "spread": 0.3,
 }
 """What each part of the score counts for."""
-UNTYPED: Final = "cell"
+UNTYPED: Final = NO_TYPE
 _BLOCK: Final = 4096
 _FEW: Final = 32
 
