@@ -48,7 +48,7 @@ class LegendLine(QPushButton):
         self.title = narrow(QLabel(untyped(row.name) or "no value"))
         self.number = QLabel()
         self.share = QLabel()
-        self.share.setFixedWidth(40)
+        self.share.setFixedWidth(self.share.fontMetrics().horizontalAdvance("100%") + 8)
         self.share.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(6, 2, 6, 2)
