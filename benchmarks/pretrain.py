@@ -6,8 +6,11 @@
 Both train the same network on the same crops in the same run, in turns: `ours` through `pretrain` itself (crops as integers
 in memory or on the device, batches varied on the device, precision by measurement, losses read every second step); `per
 image` as `_per_image.py` says (a TIFF per crop, varied one by one in worker processes, float32, losses read each step).
-`ours, float32` tells apart what the precision brings. `waits` is the share of a step in which the network waits for pixels:
-of ours the reading of raw crops, of the other whatever its workers are late. Medians over rounds, without the first steps.
+`ours, float32` tells apart what the precision brings. With `--as-published`, DAMA has a fourth row: the per-image structure
+with the published code's second mask too, one list of visible patches for the whole batch, which leaves nearly all patches
+visible (`napari_dama.nets.masking.published_mask`), so that network 2 has more to compute. `waits` is the share of a step in
+which the network waits for pixels: of ours the reading of raw crops, of the other whatever its workers are late. Medians
+over rounds, without the first steps.
 """
 
 from __future__ import annotations
@@ -109,6 +112,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the per-image loader")
+    parser.add_argument(
+        "--as-published", action="store_true", help="for DAMA, also the published second mask"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -157,26 +163,31 @@ def compare(
         "validation_share": 0.3,
         "device": options.device,
     }
-    found: dict[str, list[tuple[float, float, str]]] = {"ours": [], "ours, float32": [], "per image": []}
+    loaders = {"per image": common}
+    if method == "dama" and options.as_published:
+        loaders["per image, mask as published"] = {**common, "mask": "published", "pairing": "published"}
+    found: dict[str, list[tuple[float, float, str]]] = {
+        what: [] for what in ("ours", "ours, float32", *loaders)
+    }
     for _ in range(options.rounds):
         found["ours"].append(ours(PretrainSettings.model_validate(common)))
         found["ours, float32"].append(
             ours(PretrainSettings.model_validate({**common, "precision": "float32"}))
         )
         shutil.rmtree(folder / "job")
-        settings = PretrainSettings.model_validate(common)
-        module = method_module(settings, EncoderSpec(size, len(store.markers), settings.image_px))
         files = write_crops(store, folder / "files", store.table.index.to_numpy())
-        seconds, waited = per_image_steps(
-            module,
-            files,
-            steps=options.steps,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            device=device,
-        )
-        step = statistics.median(seconds[WARM:])
-        found["per image"].append((step, statistics.median(waited[WARM:]) / step, "float32"))
+        for what, given in loaders.items():
+            settings = PretrainSettings.model_validate(given)
+            seconds, waited = per_image_steps(
+                method_module(settings, EncoderSpec(size, len(store.markers), settings.image_px)),
+                files,
+                steps=options.steps,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                device=device,
+            )
+            step = statistics.median(seconds[WARM:])
+            found[what].append((step, statistics.median(waited[WARM:]) / step, "float32"))
     base = statistics.median(step for step, _, _ in found["per image"])
     for what, rounds in found.items():
         step = statistics.median(step for step, _, _ in rounds)

@@ -17,7 +17,7 @@ from napari_dama.cells.augment import (
     prepare,
     resize,
     vary_geometry,
-    vary_intensity,
+    vary_intensity_,
 )
 from napari_dama.slides.intensity import IntensityStats, normalise
 
@@ -97,14 +97,14 @@ def test_flips_are_plain_mirrors() -> None:
 
 def test_intensity_varies_each_marker_of_each_sample_and_stays_positive() -> None:
     x = torch.full((50, 3, 4, 4), 0.5)
-    varied = vary_intensity(x, replace(NO_VARIATION, gain=0.25), generator(0))
+    varied = vary_intensity_(x.clone(), replace(NO_VARIATION, gain=0.25), generator(0))
     ratio = varied / x
     assert (ratio >= np.exp(-0.25) - 1e-5).all() and (ratio <= np.exp(0.25) + 1e-5).all()
     assert (ratio.flatten(2).std(2) < 1e-6).all()  # one gain for all pixels of a marker
     assert len(ratio[:, :, 0, 0].unique()) == 150
-    noisy = vary_intensity(torch.zeros(8, 2, 8, 8), replace(NO_VARIATION, noise=0.1), generator(0))
+    noisy = vary_intensity_(torch.zeros(8, 2, 8, 8), replace(NO_VARIATION, noise=0.1), generator(0))
     assert float(noisy.min()) == 0 and float(noisy.max()) > 0
-    assert torch.equal(vary_intensity(x, NO_VARIATION, generator(0)), x)
+    assert torch.equal(vary_intensity_(x.clone(), NO_VARIATION, generator(0)), x)
 
 
 def test_nuclear_markers_are_never_dropped_and_absent_ones_never_come_back() -> None:

@@ -60,13 +60,16 @@ def normalise_batch(pixels: Tensor, low: Tensor, high: Tensor) -> Tensor:
         (N, C, H, W) float32; 0 is background, 1 bright; NaN and infinity become 0.
     """
     span = (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-    raw = pixels.float()
-    share = ((raw - low[..., None, None]) / span[..., None, None]).clamp(0.0, CLIP)
-    if pixels.is_floating_point():
-        share = torch.where(raw.isfinite(), share, 0.0)
-    scaled = share * COFACTOR
+    x = pixels.to(
+        torch.float32, copy=True
+    )  # worked on in place: on a CPU new memory costs more than the sums
+    finite = x.isfinite() if pixels.is_floating_point() else None
+    x.sub_(low[..., None, None]).div_(span[..., None, None]).clamp_(0.0, CLIP)
+    if finite is not None:
+        x.masked_fill_(finite.logical_not_(), 0.0)
+    x.mul_(COFACTOR)
     # torch's own asinh is half as fast: it is not vectorised, and below 0 there is nothing here
-    return (scaled + (scaled.square() + 1).sqrt()).log() / math.asinh(COFACTOR)
+    return (x * x).add_(1).sqrt_().add_(x).log_().div_(math.asinh(COFACTOR))
 
 
 def resize(x: Tensor, image_px: int) -> Tensor:
@@ -98,20 +101,20 @@ def vary_geometry(x: Tensor, image_px: int, how: Variation, generator: torch.Gen
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-def vary_intensity(x: Tensor, how: Variation, generator: torch.Generator | None) -> Tensor:
-    """Gain, gamma and noise of (N, C, H, W) normalised intensities, drawn for each marker of each sample."""
+def vary_intensity_(x: Tensor, how: Variation, generator: torch.Generator | None) -> Tensor:
+    """Gain, gamma and noise of (N, C, H, W) normalised intensities, in place, drawn for each marker of each sample."""
 
     def around(width: float) -> Tensor:
         draw = rand((x.shape[0], x.shape[1], 1, 1), generator=generator, device=x.device)
         return (width * (2 * draw - 1)).exp()
 
     if how.gamma > 0:
-        x = (x + 1e-4).pow(around(how.gamma))
+        x.add_(1e-4).pow_(around(how.gamma))
     if how.gain > 0:
-        x = x * around(how.gain)
+        x.mul_(around(how.gain))
     if how.noise > 0:
         level = how.noise * rand((x.shape[0], x.shape[1], 1, 1), generator=generator, device=x.device)
-        x = (x + level * rand(x.shape, generator=generator, device=x.device, normal=True)).clamp_min(0)
+        x.addcmul_(level, rand(x.shape, generator=generator, device=x.device, normal=True)).clamp_min_(0)
     return x
 
 
@@ -147,6 +150,6 @@ def prepare(
     if how is NO_VARIATION:
         x = resize(x, image_px)
     else:
-        x = vary_intensity(vary_geometry(x, image_px, how, generator), how, generator)
+        x = vary_intensity_(vary_geometry(x, image_px, how, generator), how, generator)
         present = drop_markers(present, nuclear, how, generator)
-    return x * present[..., None, None], present
+    return x.mul_(present[..., None, None]), present

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_dama.cells.augment import Variation, drop_markers, vary_intensity
+from napari_dama.cells.augment import Variation, drop_markers, vary_intensity_
 from napari_dama.cells.coco import coco_fields
 from napari_dama.cells.given import open_labels
 from napari_dama.cells.instances import distance_target
@@ -236,7 +236,7 @@ class SegmentTask:
         x = torch.stack([tile[0] for tile in drawn]).to(self.device)
         present = torch.stack([tile[1] for tile in drawn]).to(self.device)
         truth = torch.stack([tile[2] for tile in drawn]).to(self.device)  # (N, K, H, W)
-        x = vary_intensity(vary_sharpness(x, generator), VARIATION, generator)
+        x = vary_intensity_(vary_sharpness(x, generator), VARIATION, generator)
         present = drop_markers(present, self.nuclear, VARIATION, generator)
         return self.head.loss(x * present[..., None, None], truth, generator)
 
