@@ -153,6 +153,16 @@ def test_runs_repeat_themselves_and_go_on_bit_for_bit(
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_can_fall_on_any_step(store_path: Path, tmp_path: Path, method: str) -> None:
+    """Also on the first after a row of metrics, where the sum of a loss is that of its only part."""
+    job = settings(
+        store_path, tmp_path, method=method, log_every=3, max_steps=5, checkpoint_seconds=1e-9, previews=False
+    )
+    pretrain(job)
+    assert [row["step"] for row in losses(tmp_path)] == ["3", "5"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_run_in_bfloat16(store_path: Path, tmp_path: Path, method: str) -> None:
     metrics = pretrain(settings(store_path, tmp_path, method=method, precision="bfloat16", max_steps=1))
     assert 0 < metrics["validation_loss"] < 20

@@ -252,7 +252,8 @@ def run_training(
             after_step((step + 1) / steps)
         first_bad = torch.where(losses.total.detach().isfinite(), first_bad, first_bad.clamp_max(step + 1))
         for name, value in {"loss": losses.total, **losses.parts}.items():
-            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            # a copy: the loss of some methods is also their only part, and a checkpoint takes no tensor twice
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
         summed, done = summed + 1, step + 1
         if done % settings.log_every == 0 or done == steps:
             means = {name: float(value) / summed for name, value in crew.means(sums).items()}
