@@ -78,13 +78,12 @@ def placing(place: CropPlace, slide_um: float, *, every: int = 1) -> dict[str, A
     }
 
 
-def sentence(explanation: Explanation) -> str:
-    """Say in plain words what an explanation shows."""
+def sentence(explanation: Explanation, first: View, second: View) -> str:
+    """Say in plain words what an explanation shows; its views are those of the random and of the adaptive mask."""
     pieces = explanation.hidden_random.size
     seen = int((~explanation.hidden_random).sum())
     shared = int(explanation.overlap.sum())
     side_um = explanation.input.shape[1] * explanation.pixel_um
-    first, second = view_of(explanation, "random"), view_of(explanation, "adaptive")
     error_1 = _mean(explanation.error_random, first.hidden)
     error_2 = _mean(explanation.error_adaptive, second.hidden)
     return (
