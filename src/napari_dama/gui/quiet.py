@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
 SWITCH_S = 0.0005
-"""How long another thread may keep Python's lock when Qt's thread wants it, while a network answers; Python's own is 5 ms."""
+"""How long another thread may keep Python's lock when Qt's thread wants it, while a network answers."""
 _lock = threading.Lock()
 _resting = 0
 _collects = False
