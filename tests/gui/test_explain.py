@@ -81,6 +81,7 @@ def test_fill_in_look_at_a_marker_and_save(dock: Any, wait_for: Wait, tmp_path: 
 
     for show in ("seen", "difference", "error", "overlap", "filled", "slide"):
         state.show = show
+        idle(dock, wait_for)
         shown = [about(layer)["show"] for layer in layers_of(dock.viewer.layers, "explain") if layer.visible]
         assert shown == ([] if show == "slide" else [show])
         assert explain.fill.show_box.currentData() == show

@@ -14,6 +14,7 @@ from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.explain_pictures import TITLES
 from napari_dama.gui.explain_plan import MASKS, SHOWS
 from napari_dama.gui.filling import Filling
+from napari_dama.gui.layers import layers_of
 from napari_dama.gui.pictures import Pictures
 from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import beside, muted, narrow, wrapped
@@ -113,7 +114,7 @@ class FillPage(Page):
         self.filling = value
         self._show_pictures()
         if not self._live:
-            self.context.turns.then("fill", self._show_on_slide)
+            self.context.later.then("fill", self._show_on_slide)
 
     @property
     def _marker(self) -> int | None:
@@ -129,6 +130,7 @@ class FillPage(Page):
         if self.filling is not None and not self._live:
             show_explanation(
                 self.context.viewer,
+                self.context.later,
                 self.context.session,
                 self.filling,
                 mask=self.state.mask,
@@ -231,8 +233,8 @@ class FillPage(Page):
     def forget(self) -> None:
         """Forget the explanation and hide its layers."""
         self.filling = None
-        self.context.turns.drop("fill")
-        hide(self.context.viewer, "explain")
+        self.context.later.drop("fill")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "explain"))
         self.sync()
 
     def close_down(self) -> None:

@@ -9,13 +9,14 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from napari_dama.gui.explain_plan import placing
 from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour, usual_colour
-from napari_dama.gui.put_layer import add_quietly, put
+from napari_dama.gui.put_layer import add_hidden_quietly, hide, put, show_later
 from napari_dama.slides.picture import composite
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.filling import Filling
+    from napari_dama.gui.later import Later
     from napari_dama.gui.session import Session
     from napari_dama.gui.state import ExplainMask, ExplainShow
     from napari_dama.predict.explanation import CropPlace
@@ -67,6 +68,7 @@ def marker_colours(viewer: napari.Viewer, session: Session) -> dict[int, str]:
 
 def show_explanation(
     viewer: napari.Viewer,
+    later: Later,
     session: Session,
     filling: Filling,
     *,
@@ -84,9 +86,7 @@ def show_explanation(
     marker
         Place in the panel of the one marker that is shown; None: all of them.
     """
-    for layer in layers_of(viewer.layers, "explain"):
-        if about(layer)["show"] != show:
-            layer.visible = False
+    hide(later, (layer for layer in layers_of(viewer.layers, "explain") if about(layer)["show"] != show))
     if show == "slide":
         return None
     explanation, view = filling.explanation, filling.view(mask)
@@ -113,11 +113,18 @@ def show_explanation(
         colour = _HIDDEN if show == "seen" else _SHARED
         options = {"colormap": _one_colour(colour), "opacity": 1.0, **pieces}
     options["metadata"] = {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
-    return put(viewer, "explain", kind, NAMES[show], data, options, show)
+    return put(viewer, later, "explain", kind, NAMES[show], data, options, show)
 
 
 def add_map(
-    viewer: napari.Viewer, session: Session, values: Any, place: CropPlace, *, name: str, signed: bool
+    viewer: napari.Viewer,
+    later: Later,
+    session: Session,
+    values: Any,
+    place: CropPlace,
+    *,
+    name: str,
+    signed: bool,
 ) -> Any:
     """Show a map over patches (h, w) on the slide, in place of an older one; returns the layer."""
     top = max(float(np.abs(values).max()), 1e-9)
@@ -130,10 +137,10 @@ def add_map(
         **placing(place, session.pixel.pixel_um or 1.0),
         "metadata": {KEY: {"role": "explain map", "slide": session.state.slide}},
     }
-    return put(viewer, "explain map", "image", name, values, options)
+    return put(viewer, later, "explain map", "image", name, values, options)
 
 
-def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colour: str) -> Any:
+def add_imputed(viewer: napari.Viewer, later: Later, session: Session, imputed: Imputed, colour: str) -> Any:
     """Show a predicted marker on the slide; each marker has one such layer. Returns it."""
     options: dict[str, Any] = {
         "colormap": colour_ramp(colour),
@@ -149,10 +156,12 @@ def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colou
         },
     }
     name = f"{imputed.marker}, predicted"
-    return put(viewer, f"{IMPUTED}{imputed.marker}", "image", name, imputed.image, options)
+    return put(viewer, later, f"{IMPUTED}{imputed.marker}", "image", name, imputed.image, options)
 
 
-def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, float], side_px: float) -> Any:
+def mark_square(
+    viewer: napari.Viewer, later: Later, session: Session, centre: tuple[float, float], side_px: float
+) -> Any:
     """Outline the square of the slide (centre y, x and side in level-0 pixels) that is looked at; returns the layer."""
     um = session.pixel.pixel_um or 1.0
     options: dict[str, Any] = {
@@ -165,11 +174,16 @@ def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, fl
         "units": ("um", "um"),
         "metadata": {KEY: {"role": "explain square", "slide": session.state.slide}},
     }
-    return put(viewer, "explain square", "points", "Explain: square", [centre], options)
+    return put(viewer, later, "explain square", "points", "Explain: square", [centre], options)
 
 
 def mark_alike(
-    viewer: napari.Viewer, session: Session, centres: Any, labels: list[int], distances: list[float]
+    viewer: napari.Viewer,
+    later: Later,
+    session: Session,
+    centres: Any,
+    labels: list[int],
+    distances: list[float],
 ) -> Any:
     """Ring the cells that are alike (centres (n, 2) in level-0 pixels); the features hold labels and distances."""
     um = session.pixel.pixel_um or 1.0
@@ -180,7 +194,7 @@ def mark_alike(
         old.features = features
         old.visible = True
         return old
-    return add_quietly(
+    layer = add_hidden_quietly(
         viewer,
         "points",
         centres,
@@ -194,6 +208,8 @@ def mark_alike(
         units=("um", "um"),
         metadata={KEY: {"role": "alike", "slide": session.state.slide}},
     )
+    show_later(viewer, later, layer)
+    return layer
 
 
 def two_sided_colormap() -> Colormap:

@@ -14,6 +14,7 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.explain_alike import COUNT, Alike, find_alike
 from napari_dama.gui.explain_layers import mark_alike
 from napari_dama.gui.explain_page import Context, Page
+from napari_dama.gui.layers import layers_of
 from napari_dama.gui.pictures import Picture
 from napari_dama.gui.put_layer import hide
 from napari_dama.gui.quiet import load_torch
@@ -177,7 +178,7 @@ class LikePage(Page):
                 picture.set_caption(f"{cell.distance:.2f} {cell.type}".strip())
                 picture.setToolTip(f"Cell {cell.label}. {tooltips.LIKE_CELL}")
             picture.setVisible(place < len(value.cells))
-        self.context.turns.then("like", self._show_on_slide)
+        self.context.later.then("like", self._show_on_slide)
 
     def _show_on_slide(self) -> None:
         """Ring the cells that were found last."""
@@ -185,6 +186,7 @@ class LikePage(Page):
             cells = self.alike.cells
             mark_alike(
                 self.context.viewer,
+                self.context.later,
                 self.context.session,
                 [(cell.y, cell.x) for cell in cells],
                 [cell.label for cell in cells],
@@ -236,8 +238,8 @@ class LikePage(Page):
     def forget(self) -> None:
         """Forget the cells and hide the rings."""
         self.alike = None
-        self.context.turns.drop("like")
-        hide(self.context.viewer, "alike")
+        self.context.later.drop("like")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "alike"))
         self.sync()
 
     def close_down(self) -> None:

@@ -14,6 +14,7 @@ from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.layers import layers_of, shown_colour, usual_colour
 from napari_dama.gui.pictures import Picture
 from napari_dama.gui.place import view_region
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.slides.picture import composite
 
@@ -126,13 +127,13 @@ class MissingPage(Page):
         self.made.set_picture(made)
         self.truth.set_picture(true)
         self.truth.set_caption("not on this slide" if true is None else "as stained")
-        self.context.turns.then("missing", self._show_on_slide)
+        self.context.later.then("missing", self._show_on_slide)
 
     def _show_on_slide(self) -> None:
         """Put the marker that was predicted last on the slide."""
         if self.imputed is not None:
             colour = self._colour(self.imputed.marker)
-            add_imputed(self.context.viewer, self.context.session, self.imputed, colour)
+            add_imputed(self.context.viewer, self.context.later, self.context.session, self.imputed, colour)
 
     def _colour(self, marker: str) -> str:
         place = self.context.place_of(marker)
@@ -183,9 +184,8 @@ class MissingPage(Page):
     def forget(self) -> None:
         """Forget the predicted markers and hide their layers."""
         self.imputed = None
-        self.context.turns.drop("missing")
-        for layer in imputed_layers(self.context.viewer):
-            layer.visible = False
+        self.context.later.drop("missing")
+        hide(self.context.later, imputed_layers(self.context.viewer))
         self.sync()
 
     def _on_remove(self) -> None:

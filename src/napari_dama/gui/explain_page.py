@@ -12,14 +12,15 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_dama.gui.explain_ask import Bench
 from napari_dama.gui.explain_layers import marker_colours
+from napari_dama.gui.put_layer import hide
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.explain_ask import Asker
+    from napari_dama.gui.later import Later
     from napari_dama.gui.session import Session
     from napari_dama.gui.state import ExplainState
-    from napari_dama.gui.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Context:
     viewer: napari.Viewer
     session: Session
     asker: Asker
-    turns: Turns
+    later: Later
 
     @property
     def state(self) -> ExplainState:
@@ -48,9 +49,9 @@ class Context:
 
     def remove(self, layers: list[Any]) -> None:
         """Hide layers at once and take them out of the list, one in a turn: each makes napari collect all garbage."""
+        hide(self.later, layers)
         for layer in layers:
-            layer.visible = False
-            self.turns.then(f"remove {id(layer)}", partial(self._take_out, layer))
+            self.later.then(f"remove {id(layer)}", partial(self._take_out, layer))
 
     def _take_out(self, layer: Any) -> None:
         if (

@@ -10,6 +10,7 @@ from napari_dama.gui.place import camera_of
 if TYPE_CHECKING:
     import napari
 
+    from napari_dama.gui.later import Later
     from napari_dama.gui.session import Session
 
 SEEN_PX = 80
@@ -20,12 +21,12 @@ SQUARE_PX = 350
 """How large a square is shown that the camera goes to."""
 
 
-def outline(viewer: napari.Viewer, session: Session, at: tuple[float, float]) -> None:
+def outline(viewer: napari.Viewer, later: Later, session: Session, at: tuple[float, float]) -> None:
     """Outline what the model looks at around a place (y, x in level-0 pixels); the typing network sees less of it."""
     card, um = session.card, session.pixel.pixel_um or 1.0
     if card is not None:
         zoom = card.architecture.type_zoom if session.state.explain.question == "type" else 1.0
-        mark_square(viewer, session, at, card.crop_um / zoom / um)
+        mark_square(viewer, later, session, at, card.crop_um / zoom / um)
 
 
 def bring_into_view(viewer: napari.Viewer, session: Session, at: tuple[float, float]) -> None:

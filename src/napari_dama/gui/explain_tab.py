@@ -20,11 +20,11 @@ from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.explain_place import bring_into_view, go_to, outline
 from napari_dama.gui.explain_plan import QUESTIONS
 from napari_dama.gui.explain_type import TypePage
+from napari_dama.gui.later import Later
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.place import view_centre
 from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import Tab, beside, muted, narrow, say, wrapped
-from napari_dama.gui.turns import Turns
 
 if TYPE_CHECKING:
     import napari
@@ -52,8 +52,8 @@ class ExplainTab(Tab):
         self.session = session
         self.state = session.state.explain
         self.asker = Asker(self)
-        self.turns = Turns(self)
-        self.context = Context(viewer, session, self.asker, self.turns)
+        self.later = Later(self)
+        self.context = Context(viewer, session, self.asker, self.later)
         self._cell: tuple[float, float] | None = None
         self._going = False
         self._build()
@@ -131,7 +131,7 @@ class ExplainTab(Tab):
     @property
     def work(self) -> object | None:
         """What is being worked on, or waits to be put on the slide; None when nothing is."""
-        waits = self.asker if self.asker.busy else self.turns if self.turns.waiting else None
+        waits = self.asker if self.asker.busy else self.later if self.later.waiting else None
         return waits or self.like.work or self.fill.saving
 
     def set_cell(self, centre: tuple[float, float] | None) -> None:
@@ -186,7 +186,7 @@ class ExplainTab(Tab):
         for page in self.pages.values():
             page.on_answer(kind, value)
         if kind in ("fill", "missing") and not self.state.follow:
-            self.turns.then("view", self._bring_into_view)
+            self.later.then("view", self._bring_into_view)
         self.follower.answered()
 
     def _on_progress(self, kind: str, what: Any) -> None:
@@ -203,7 +203,7 @@ class ExplainTab(Tab):
 
     def _outline(self, at: tuple[float, float]) -> None:
         """Outline what the model looks at, in a turn of its own: the question is on its way meanwhile."""
-        self.turns.then("square", partial(outline, self.viewer, self.session, at))
+        self.later.then("square", partial(outline, self.viewer, self.later, self.session, at))
 
     def _on_cursor(self, y: float, x: float) -> None:
         self.state.at = (y, x)
@@ -315,18 +315,18 @@ class ExplainTab(Tab):
         """Take all answers off the slide; their layers stay in the list, hidden, for the next ones."""
         self.asker.drop()
         for step in ("square", "view"):
-            self.turns.drop(step)
+            self.later.drop(step)
         self.state.follow = False
         self.state.at = None
         for page in self.pages.values():
             page.forget()
-        hide(self.viewer, "explain square")
+        hide(self.later, layers_of(self.viewer.layers, "explain square"))
         self._sync()
 
     def close_down(self) -> None:
         """Let go of what runs, of the viewer and of the session."""
         self.wait.stop()
-        self.turns.drop()
+        self.later.drop()
         self.follower.close()
         self.asker.close()
         for page in self.pages.values():

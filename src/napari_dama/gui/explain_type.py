@@ -125,13 +125,14 @@ class TypePage(Page):
             shown, self.map = value
             self._signed = shown == "spots"
             self.heat.set_picture(map_picture(self.map.values, signed=self._signed), smooth=True)
-            self.context.turns.then("map", self._show_on_slide)
+            self.context.later.then("map", self._show_on_slide)
 
     def _show_on_slide(self) -> None:
         """Put the map that was made last on the slide."""
         if self.map is not None:
             add_map(
                 self.context.viewer,
+                self.context.later,
                 self.context.session,
                 self.map.values,
                 self.map.place,
@@ -186,8 +187,8 @@ class TypePage(Page):
     def forget(self) -> None:
         """Forget the answer and hide the map."""
         self.effects = self.map = self._at = None
-        self.context.turns.drop("map")
-        hide(self.context.viewer, "explain map")
+        self.context.later.drop("map")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "explain map"))
         self.sync()
 
     def close_down(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +10,32 @@ import numpy as np
 from napari_dama.gui.layers import about, layers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import napari
+
+    from napari_dama.gui.later import Later
 
 
 def put(
-    viewer: napari.Viewer, role: str, kind: str, name: str, data: Any, options: dict[str, Any], show: str = ""
+    viewer: napari.Viewer,
+    later: Later,
+    role: str,
+    kind: str,
+    name: str,
+    data: Any,
+    options: dict[str, Any],
+    show: str = "",
 ) -> Any:
-    """Fill the layer of a role anew, or make it; returns it, visible.
+    """Fill the layer of a role anew, or make it; returns it.
+
+    A layer that is there is visible afterwards. One that is made comes hidden, and is shown in the next turn of the event
+    loop: to make it and its controls, and to draw it for the first time, takes napari about as long.
 
     Parameters
     ----------
+    later
+        Shows a layer that was made.
     role, show
         What stands in the layer's metadata: there is one layer for each pair of them.
     kind
@@ -29,9 +45,26 @@ def put(
     """
     for layer in layers_of(viewer.layers, role):
         if about(layer).get("show", "") == show:
+            later.drop(_showing(layer))
             refill(layer, data, options)
             return layer
-    return add_quietly(viewer, kind, data, name=name, **options)
+    layer = add_hidden_quietly(viewer, kind, data, name=name, **options)
+    show_later(viewer, later, layer)
+    return layer
+
+
+def show_later(viewer: napari.Viewer, later: Later, layer: Any) -> None:
+    """Show a layer in the next turn of the event loop, unless it is hidden by `hide` or taken out before."""
+
+    def show() -> None:
+        if layer in viewer.layers:
+            layer.visible = True
+
+    later.then(_showing(layer), show)
+
+
+def _showing(layer: Any) -> str:
+    return f"show {id(layer)}"
 
 
 def refill(layer: Any, data: Any, options: dict[str, Any]) -> None:
@@ -46,40 +79,54 @@ def refill(layer: Any, data: Any, options: dict[str, Any]) -> None:
         layer.visible = True
 
 
-def add_quietly(viewer: napari.Viewer, kind: str, data: Any, **options: Any) -> Any:
-    """Make a layer and leave the choice of layers in the list as it is; returns it.
-
-    napari selects a layer that is added, which changes the controls that are shown, twice when the old choice is restored.
-    And it moves its sliders to a grid of the finest layer, after which every layer is sliced again, the markers from their
-    file; in a flat view no slider is shown. Both events are held back meanwhile, which spares a third of the time.
-    """
+def add_hidden_quietly(viewer: napari.Viewer, kind: str, data: Any, **options: Any) -> Any:
+    """Make a layer that is hidden, and leave the choice of layers in the list as it is; returns it."""
     from napari.layers import Image, Labels, Points
 
-    layer = {"image": Image, "labels": Labels, "points": Points}[kind](data, **options)
+    layer = {"image": Image, "labels": Labels, "points": Points}[kind](data, visible=False, **options)
+    with quietly(viewer, layer.ndim):
+        viewer.layers.append(layer)
+    return layer
+
+
+@contextmanager
+def quietly(viewer: napari.Viewer, ndim: int = 2) -> Iterator[None]:
+    """Hold back what napari does beside adding layers within a ``with`` block: half of the time that one takes.
+
+    It selects a layer that is added, and shows its controls in place of others; here the choice in the list stays. And it
+    moves the sliders of its dimensions to the grid of the finest layer, after which every layer is sliced again, the markers
+    from their file; where all dimensions are in view there is no slider, and this is left out.
+
+    Parameters
+    ----------
+    ndim
+        Dimensions of the layers that are added.
+    """
     selection, dims = viewer.layers.selection, viewer.dims
     active, chosen = selection.active, set(selection)
     with ExitStack() as held:
         held.enter_context(selection.events.blocker_all())
-        if dims.ndim == dims.ndisplay == layer.ndim:
+        if dims.ndim == dims.ndisplay == ndim:
             held.enter_context(dims.events.blocker_all())
-        viewer.layers.append(layer)
-        if active is not None:
-            selection.active = active
-        else:
-            selection.clear()
-            selection.update(chosen)
-    return layer
+        try:
+            yield
+        finally:
+            if active is not None:
+                selection.active = active
+            else:
+                selection.clear()
+                selection.update(chosen)
 
 
-def hide(viewer: napari.Viewer, *roles: str) -> None:
-    """Hide the layers of some roles; they stay in the list for the next answer.
+def hide(later: Later, layers: Iterable[Any]) -> None:
+    """Hide layers; they stay in the list for the next answer.
 
     To take a layer out and make another one later costs napari a third of a second, with the window deaf meanwhile.
     """
-    for role in roles:
-        for layer in layers_of(viewer.layers, role):
-            if layer.visible:
-                layer.visible = False
+    for layer in layers:
+        later.drop(_showing(layer))
+        if layer.visible:
+            layer.visible = False
 
 
 def _has(layer: Any, key: str, value: Any) -> bool:

@@ -14,7 +14,7 @@ PAUSE_MS: Final = 5
 """Between two steps. With a pause of 0 Qt may take the next step before it has painted what the last one changed."""
 
 
-class Turns(QObject):
+class Later(QObject):
     """A queue of steps, each in a turn of the event loop of its own, in the order in which they were asked for.
 
     napari takes Qt's thread for about a tenth of a second to make one layer: several of them, or a layer and much else, in
