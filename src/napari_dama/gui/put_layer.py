@@ -46,7 +46,8 @@ def put(
     for layer in layers_of(viewer.layers, role):
         if about(layer).get("show", "") == show:
             later.drop(_showing(layer))
-            refill(layer, data, options)
+            with quietly(viewer, layer.ndim):
+                refill(layer, data, options)
             return layer
     layer = add_hidden_quietly(viewer, kind, data, name=name, **options)
     show_later(viewer, later, layer)
@@ -91,16 +92,16 @@ def add_hidden_quietly(viewer: napari.Viewer, kind: str, data: Any, **options: A
 
 @contextmanager
 def quietly(viewer: napari.Viewer, ndim: int = 2) -> Iterator[None]:
-    """Hold back what napari does beside adding layers within a ``with`` block: half of the time that one takes.
+    """Hold back what napari does beside adding or moving layers within a ``with`` block: half of the time that it takes.
 
-    It selects a layer that is added, and shows its controls in place of others; here the choice in the list stays. And it
-    moves the sliders of its dimensions to the grid of the finest layer, after which every layer is sliced again, the markers
-    from their file; where all dimensions are in view there is no slider, and this is left out.
+    It selects a layer that is added, and shows its controls in place of others; here the choice in the list stays. And when
+    a layer is finer than the others or reaches beyond them it moves the sliders of its dimensions, after which every layer
+    is sliced again, the markers from their file; where all dimensions are in view there is no slider, and this is left out.
 
     Parameters
     ----------
     ndim
-        Dimensions of the layers that are added.
+        Dimensions of the layers that are added or moved.
     """
     selection, dims = viewer.layers.selection, viewer.dims
     active, chosen = selection.active, set(selection)
