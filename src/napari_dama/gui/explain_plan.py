@@ -20,6 +20,13 @@ QUESTIONS = {
     "missing": "What if a marker were missing?",
     "like": "Which cells are like this?",
 }
+INTROS = {
+    "fill": "Most of a square is hidden from the model, which fills it in. Where it is most wrong, that piece could not be "
+    "foreseen from the rest.",
+    "type": "Markers and spots are taken away one by one: what the type cannot do without is what it rests on.",
+    "missing": "",
+    "like": "",
+}
 MAPS = {
     "spots": "spots that matter, tested",
     "pooled": "attention of what is read",
@@ -61,6 +68,23 @@ def view_of(explanation: Explanation, mask: str) -> View:
         )
     pasted = np.where(explanation.spread(hidden), image, explanation.input)
     return View(hidden, np.where(hidden, error, 0).astype(np.float32), linear(pasted))
+
+
+def hint(question: str, loading: bool, follows: bool, placed: bool) -> str:
+    """Say what the user may do next, empty when an answer or its page says enough.
+
+    Parameters
+    ----------
+    loading, follows, placed
+        Whether the model is still loaded, the cursor is followed, and a place is chosen.
+    """
+    if loading:
+        return "Loading the model ..."
+    if follows:
+        return "Move the cursor over the slide; click to keep a place."
+    if not placed and question != "like":
+        return "Click a cell in Results, take the centre of the view, or follow the cursor."
+    return ""
 
 
 def placing(place: CropPlace, slide_um: float, *, every: int = 1) -> dict[str, Any]:

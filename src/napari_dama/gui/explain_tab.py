@@ -18,7 +18,7 @@ from napari_dama.gui.explain_like import LikePage
 from napari_dama.gui.explain_missing import MissingPage
 from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.explain_place import bring_into_view, go_to, outline
-from napari_dama.gui.explain_plan import QUESTIONS
+from napari_dama.gui.explain_plan import INTROS, QUESTIONS, hint
 from napari_dama.gui.explain_type import TypePage
 from napari_dama.gui.later import Later
 from napari_dama.gui.layers import layers_of
@@ -246,16 +246,11 @@ class ExplainTab(Tab):
             page.setVisible(page is self.page and not blocker)
             if page is self.page:
                 page.sync()
-        if blocker:
-            say(self.text, blocker)
-        elif busy and not self.asker.loaded_once:
-            say(self.text, "Loading the model ...")
-        elif self.state.follow:
-            say(self.text, "Move the cursor over the slide; click to keep a place.")
-        elif self.state.at is None and self.state.question != "like":
-            say(self.text, "Click a cell in Results, take the centre of the view, or follow the cursor.")
-        else:
-            say(self.text, "")
+        loading = busy and not self.asker.loaded_once
+        say(
+            self.text,
+            blocker or hint(self.state.question, loading, self.state.follow, self.state.at is not None),
+        )
 
     def _on_question(self, index: int) -> None:
         self.state.question = self.question_box.itemData(index)
@@ -340,12 +335,3 @@ class ExplainTab(Tab):
         self.session.cells.reset.disconnect(self._on_result)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.plan_changed.disconnect(self._on_plan)
-
-
-INTROS = {
-    "fill": "Most of a square is hidden from the model, which fills it in. Where it is most wrong, that piece could not be "
-    "foreseen from the rest.",
-    "type": "Markers and spots are taken away one by one: what the type cannot do without is what it rests on.",
-    "missing": "",
-    "like": "",
-}
