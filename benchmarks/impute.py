@@ -12,10 +12,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from _table import Report
+
+if TYPE_CHECKING:
+    from napari_dama.predict.impute_quality import Quality
 
 
 def main() -> None:
@@ -31,7 +35,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from napari_dama.predict.explain import Explainer
-    from napari_dama.predict.impute import Quality, impute_region
+    from napari_dama.predict.impute import impute_region
     from napari_dama.simulate.write import write_simulated
     from napari_dama.slides.region import Region
     from napari_dama.slides.slide import open_slide

@@ -13,6 +13,9 @@ import pytest
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shelf with one model, ``random``: real networks, random weights."""
+    from napari_dama.gui.work import keep_triton_out
+
+    keep_triton_out()  # an earlier test may have drawn a window
     from napari_dama.models.build import brain_card, new_model, save_model
 
     folder = tmp_path_factory.mktemp("shelf")

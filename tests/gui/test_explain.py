@@ -13,7 +13,9 @@ from tests.gui.conftest import add_slide
 
 from napari_dama.errors import SettingsError
 from napari_dama.gui.explain_ask import Asker, Bench
-from napari_dama.gui.explain_pictures import TITLES, heat, middle, pictures_of, two_sided
+from napari_dama.gui.explain_layers import answer_layers
+from napari_dama.gui.explain_pictures import TITLES, heat, middle, two_sided
+from napari_dama.gui.filling import Filling
 from napari_dama.gui.layers import about, layers_of
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("one_thread")]
@@ -79,6 +81,7 @@ def test_fill_in_look_at_a_marker_and_save(dock: Any, wait_for: Wait, tmp_path: 
 
     for show in ("seen", "difference", "error", "overlap", "filled", "slide"):
         state.show = show
+        idle(dock, wait_for)
         shown = [about(layer)["show"] for layer in layers_of(dock.viewer.layers, "explain") if layer.visible]
         assert shown == ([] if show == "slide" else [show])
         assert explain.fill.show_box.currentData() == show
@@ -110,8 +113,15 @@ def test_fill_in_look_at_a_marker_and_save(dock: Any, wait_for: Wait, tmp_path: 
     explain.fill.save_to(tmp_path / "place.jpg")
     wait_for(lambda: explain.fill.saving is None)
     assert ".png" in dock.message.text.text()
+    kept = answer_layers(dock.viewer)
     explain.clear.click()
-    assert not [layer for layer in dock.viewer.layers if "xplain" in str(about(layer).get("role"))]
+    assert kept and not [layer for layer in answer_layers(dock.viewer) if layer.visible]
+    assert explain.explanation is None and not explain.clear.isEnabled()
+    state.at = AT
+    explain.compute()
+    wait_for(lambda: explain.work is None, 90)
+    assert answer_layers(dock.viewer) == kept  # the next answer takes the same layers
+    assert [layer.name for layer in kept if layer.visible] == ["Explain: square", "Explain: error"]
 
 
 def test_the_cursor_is_followed_one_question_at_a_time(dock: Any, wait_for: Wait) -> None:
@@ -174,7 +184,9 @@ def test_what_a_type_rests_on(dock: Any, wait_for: Wait) -> None:
     assert "no proof" in explain.type.note.text()
     dock.state.channels.chosen = {"NeuN": "", "S100": ""}
     assert "types cannot be told" in explain.text.text().lower() and not explain.type.isVisible()
-    assert layers_of(dock.viewer.layers, "explain map") == []
+    assert not layer.visible
+    idle(dock, wait_for)
+    assert answer_layers(dock.viewer) == []  # what was answered with other channels does not hold any more
 
 
 def test_a_missing_marker_becomes_a_layer_with_a_word_on_its_quality(dock: Any, wait_for: Wait) -> None:
@@ -196,6 +208,7 @@ def test_a_missing_marker_becomes_a_layer_with_a_word_on_its_quality(dock: Any, 
         "Iba1, predicted",
     ]
     explain.missing.remove.click()
+    idle(dock, wait_for)
     assert not [entry for entry in dock.viewer.layers if "predicted" in entry.name]
 
 
@@ -282,7 +295,7 @@ def test_pictures_say_what_they_should() -> None:
         CropPlace(0, 0, 1), image, hidden, hidden, ~hidden, hidden * np.float32(2), hidden * np.float32(1),
         image + np.float32(0.2), image, ("A", "B"), (True, True), 0.25, "model",
     )  # fmt: skip
-    pictures = pictures_of(made, "random", 0, {0: "#ff0000"})
+    pictures = Filling(made).pictures("random", 0, {0: "#ff0000"})
 
     assert set(pictures) == set(TITLES)
     assert (pictures["seen"][:16, :16] == 70).all() and (pictures["seen"] != 70).any()

@@ -8,7 +8,8 @@ import pytest
 from napari_dama.errors import ModelError, OutputError, SettingsError
 from napari_dama.models.build import brain_card, new_model
 from napari_dama.models.model import Model
-from napari_dama.predict.explain import Explanation, reconstruct
+from napari_dama.predict.explain import Explainer, Explanation, reconstruct
+from napari_dama.slides.slide import open_slide
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,23 @@ def test_the_crop_lies_where_it_says(made: Explanation, cells_tiff: Path) -> Non
     x = place.x0 + (40 + peak[1]) * place.step_px
     around = dapi[int(y) - 20 : int(y) + 20, int(x) - 20 : int(x) + 20]
     assert dapi[round(y), round(x)] > 0.9 * around.max()
+
+
+def test_the_last_crop_is_kept_for_the_next_question(
+    cells_tiff: Path, model: Model, made: Explanation
+) -> None:
+    with open_slide(cells_tiff) as slide:
+        explainer = Explainer(slide, model=model)
+        crop, place = explainer.crop((300, 400))
+        assert explainer.crop((300, 400))[0] is crop
+        np.testing.assert_array_equal(crop, made.input)
+        other, elsewhere = explainer.crop((300, 460))
+        assert (other != crop).any() and elsewhere != place
+        again, back = explainer.crop((300, 400))
+        np.testing.assert_array_equal(again, crop)
+        assert back == place
+        with pytest.raises(SettingsError, match="outside"):
+            explainer.crop((-5, 0))
 
 
 def test_the_seed_decides(cells_tiff: Path, model: Model, made: Explanation) -> None:

@@ -11,16 +11,8 @@ from napari_dama.errors import Interrupted, ModelError, OutputError, SettingsErr
 from napari_dama.models.build import brain_card, new_model
 from napari_dama.models.model import Model
 from napari_dama.predict.explain import Explainer
-from napari_dama.predict.impute import (
-    PatchMeans,
-    complementary,
-    impute_crops,
-    impute_pixels,
-    impute_region,
-    measure,
-    patch_means,
-    snapped,
-)
+from napari_dama.predict.impute import complementary, impute_crops, impute_pixels, impute_region, snapped
+from napari_dama.predict.impute_quality import PatchMeans, measure, patch_means
 from napari_dama.predict.impute_slide import impute
 from napari_dama.slides.region import Region
 from napari_dama.slides.slide import open_slide

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 
 from napari_dama.errors import Interrupted
-from napari_dama.gui.quiet import load_torch
+from napari_dama.gui.quiet import load_torch, window_first
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Asker(QObject):
             load_torch()
             from napari_dama.predict.threads import few_threads
 
-            with few_threads(small=small):
+            with window_first(), few_threads(small=small):
                 return Answer(kind, ticket, question(self._loaded, tell, unwanted))
         except Interrupted:
             return Answer(kind, ticket)

@@ -9,11 +9,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QSlider, QWidget
 
 from napari_dama.gui import tooltips
-from napari_dama.gui.explain_layers import remove_layers, show_explanation
+from napari_dama.gui.explain_layers import show_explanation
 from napari_dama.gui.explain_page import Context, Page
-from napari_dama.gui.explain_pictures import TITLES, pictures_of
-from napari_dama.gui.explain_plan import MASKS, SHOWS, sentence
+from napari_dama.gui.explain_pictures import TITLES
+from napari_dama.gui.explain_plan import MASKS, SHOWS
+from napari_dama.gui.filling import Filling
+from napari_dama.gui.layers import layers_of
 from napari_dama.gui.pictures import Pictures
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
 
@@ -32,13 +35,13 @@ class FillPage(Page):
     def __init__(self, context: Context, *, parent: QWidget | None = None) -> None:
         super().__init__(context, parent=parent)
         self.state = context.state
-        self.explanation: Explanation | None = None
+        self.filling: Filling | None = None
         self.saving: Work | None = None
         self._live = False
         self._build()
-        for event in (self.state.events.show, self.state.events.mask):
-            event.connect(self._show)
-        self.state.events.marker.connect(self._on_marker_state)
+        self.state.events.show.connect(self._on_show_state)
+        self.state.events.mask.connect(self._on_view_state)
+        self.state.events.marker.connect(self._on_view_state)
 
     def _build(self) -> None:
         self.mask_ratio = _slider(50, 95, tooltips.MASK_RATIO)
@@ -77,6 +80,11 @@ class FillPage(Page):
         self.marker_box.activated.connect(self._on_marker)
         self.pictures.chosen.connect(self._on_picture)
 
+    @property
+    def explanation(self) -> Explanation | None:
+        """What was filled in last."""
+        return None if self.filling is None else self.filling.explanation
+
     def blocker(self) -> str:
         """Say why this model cannot fill anything in."""
         card = self.context.session.card
@@ -92,9 +100,10 @@ class FillPage(Page):
             "overlap_ratio": state.overlap_ratio,
             "seed": state.seed,
         }
+        shown = state.mask, self._marker, self.context.colours()
 
-        def question(loaded: Loaded, progress: Report, stop: Stop) -> Explanation:
-            return loaded.explainer().reconstruct(at, **asked)
+        def question(loaded: Loaded, progress: Report, stop: Stop) -> Filling:
+            return Filling(loaded.explainer().reconstruct(at, **asked)).prepare(*shown)
 
         self.context.asker.ask("fill", self.context.bench(), question)
 
@@ -102,33 +111,38 @@ class FillPage(Page):
         """Show what was filled in; while the cursor is followed in the dock only."""
         if kind != "fill":
             return
-        self.explanation = value
-        self._show()
-        self.sync()
+        self.filling = value
+        self._show_pictures()
+        if not self._live:
+            self.context.later.then("fill", self._show_on_slide)
 
     @property
     def _marker(self) -> int | None:
         return self.context.place_of(self.state.marker)
 
-    def _show(self) -> None:
-        if self.explanation is not None:
-            if not self._live:
-                show_explanation(
-                    self.context.viewer,
-                    self.context.session,
-                    self.explanation,
-                    mask=self.state.mask,
-                    show=self.state.show,
-                    marker=self._marker,
-                )
-            pictures = pictures_of(self.explanation, self.state.mask, self._marker, self.context.colours())
+    def _show_pictures(self) -> None:
+        if self.filling is not None:
+            pictures = self.filling.pictures(self.state.mask, self._marker, self.context.colours())
             self.pictures.show_pictures(pictures, self.state.show)
-        self.mask_box.setCurrentIndex(max(self.mask_box.findData(self.state.mask), 0))
-        self.show_box.setCurrentIndex(max(self.show_box.findData(self.state.show), 0))
+            self.text.setText(self.filling.sentence())
+
+    def _show_on_slide(self) -> None:
+        if self.filling is not None and not self._live:
+            show_explanation(
+                self.context.viewer,
+                self.context.later,
+                self.context.session,
+                self.filling,
+                mask=self.state.mask,
+                show=self.state.show,
+                marker=self._marker,
+            )
 
     def sync(self) -> None:
         """Show the state."""
-        made = self.explanation is not None
+        made = self.filling is not None
+        self.mask_box.setCurrentIndex(max(self.mask_box.findData(self.state.mask), 0))
+        self.show_box.setCurrentIndex(max(self.show_box.findData(self.state.show), 0))
         names = self.context.present()
         if [self.marker_box.itemData(i) for i in range(1, self.marker_box.count())] != names:
             self.marker_box.clear()
@@ -151,8 +165,6 @@ class FillPage(Page):
         self.overlap_text.setText(f"{self.state.overlap_ratio:.0%}")
         self.another.setText(f"New mask ({self.state.seed})")
         self.text.setVisible(made)
-        if self.explanation is not None:
-            self.text.setText(sentence(self.explanation))
 
     def _on_ratio(self, value: int) -> None:
         self.state.mask_ratio = self.mask_ratio.value() / 100
@@ -174,8 +186,16 @@ class FillPage(Page):
     def _on_marker(self, index: int) -> None:
         self.state.marker = self.marker_box.itemData(index)
 
-    def _on_marker_state(self) -> None:
-        self._show()
+    def _on_show_state(self) -> None:
+        """Another picture on the slide; those in the dock are the same."""
+        self.pictures.choose(self.state.show)
+        self._show_on_slide()
+        self.sync()
+
+    def _on_view_state(self) -> None:
+        """Another mask or marker."""
+        self._show_pictures()
+        self._show_on_slide()
         self.sync()
 
     def _on_save(self) -> None:
@@ -211,18 +231,19 @@ class FillPage(Page):
         self.failed.emit(error)
 
     def forget(self) -> None:
-        """Remove the explanation and its layers."""
-        self.explanation = None
-        remove_layers(self.context.viewer)
+        """Forget the explanation and hide its layers."""
+        self.filling = None
+        self.context.later.drop("fill")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "explain"))
         self.sync()
 
     def close_down(self) -> None:
         """Stop listening."""
         if self.saving is not None:
             self.saving.let_go()
-        for event in (self.state.events.show, self.state.events.mask):
-            event.disconnect(self._show)
-        self.state.events.marker.disconnect(self._on_marker_state)
+        self.state.events.show.disconnect(self._on_show_state)
+        self.state.events.mask.disconnect(self._on_view_state)
+        self.state.events.marker.disconnect(self._on_view_state)
 
 
 def _box(entries: dict[str, str], tip: str) -> QComboBox:

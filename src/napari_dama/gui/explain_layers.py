@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
-from napari_dama.gui.explain_pictures import shown_difference
-from napari_dama.gui.explain_plan import placing, view_of
+from napari_dama.gui.explain_plan import placing
 from napari_dama.gui.layers import KEY, about, colour_ramp, layers_of, shown_colour, usual_colour
+from napari_dama.gui.put_layer import add_hidden_quietly, hide, put, show_later
 from napari_dama.slides.picture import composite
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_dama.gui.filling import Filling
+    from napari_dama.gui.later import Later
     from napari_dama.gui.session import Session
     from napari_dama.gui.state import ExplainMask, ExplainShow
-    from napari_dama.predict.explanation import CropPlace, Explanation
+    from napari_dama.predict.explanation import CropPlace
     from napari_dama.predict.impute import Imputed
 
 _HIDDEN = (0.0, 0.0, 0.0, 0.82)
 _SHARED = (1.0, 0.85, 0.1, 0.55)
+IMPUTED = "imputed "
 NAMES = {
     "seen": "Explain: hidden from the model",
     "filled": "Explain: filled in",
@@ -29,12 +32,18 @@ NAMES = {
     "error": "Explain: error",
     "overlap": "Explain: seen by both masks",
 }
+ROLES = ("explain", "explain map", "explain square", "alike")
 
 
-def remove_layers(viewer: napari.Viewer) -> None:
-    """Remove the explanation's layers."""
-    for layer in layers_of(viewer.layers, "explain"):
-        viewer.layers.remove(layer)
+def answer_layers(viewer: napari.Viewer) -> list[Any]:
+    """Return all layers of answers, hidden ones too."""
+    roles = ((layer, str(about(layer).get("role", ""))) for layer in viewer.layers)
+    return [layer for layer, role in roles if role in ROLES or role.startswith(IMPUTED)]
+
+
+def imputed_layers(viewer: napari.Viewer) -> list[Any]:
+    """Return the layers of predicted markers."""
+    return [layer for layer in viewer.layers if str(about(layer).get("role", "")).startswith(IMPUTED)]
 
 
 def marker_colours(viewer: napari.Viewer, session: Session) -> dict[int, str]:
@@ -59,8 +68,9 @@ def marker_colours(viewer: napari.Viewer, session: Session) -> dict[int, str]:
 
 def show_explanation(
     viewer: napari.Viewer,
+    later: Later,
     session: Session,
-    explanation: Explanation,
+    filling: Filling,
     *,
     mask: ExplainMask,
     show: ExplainShow,
@@ -76,17 +86,15 @@ def show_explanation(
     marker
         Place in the panel of the one marker that is shown; None: all of them.
     """
-    for layer in layers_of(viewer.layers, "explain"):
-        if about(layer)["show"] != show:
-            layer.visible = False
+    hide(later, (layer for layer in layers_of(viewer.layers, "explain") if about(layer)["show"] != show))
     if show == "slide":
         return None
+    explanation, view = filling.explanation, filling.view(mask)
     um = session.pixel.pixel_um or 1.0
     pixels = placing(explanation.crop_region, um)
     pieces = placing(
         explanation.crop_region, um, every=explanation.input.shape[1] // len(explanation.hidden_random)
     )
-    view = view_of(explanation, mask)
     kind, options = "image", dict[str, Any]()
     data: Any
     if show == "filled":
@@ -94,7 +102,7 @@ def show_explanation(
         data = composite(view.filled, colours if marker is None else {marker: colours.get(marker, "#ffffff")})
         options = {"rgb": True, "blending": "translucent", **pixels}
     elif show == "difference":
-        data = shown_difference(explanation, mask, marker)
+        data = filling.difference(mask, marker)
         options = {"colormap": two_sided_colormap(), "contrast_limits": (-0.5, 0.5), **pixels}
     elif show == "error":
         data = view.error
@@ -105,11 +113,18 @@ def show_explanation(
         colour = _HIDDEN if show == "seen" else _SHARED
         options = {"colormap": _one_colour(colour), "opacity": 1.0, **pieces}
     options["metadata"] = {KEY: {"role": "explain", "slide": session.state.slide, "mask": mask, "show": show}}
-    return _put(viewer, ("explain", show), kind, NAMES[show], data, options)
+    return put(viewer, later, "explain", kind, NAMES[show], data, options, show)
 
 
 def add_map(
-    viewer: napari.Viewer, session: Session, values: Any, place: CropPlace, *, name: str, signed: bool
+    viewer: napari.Viewer,
+    later: Later,
+    session: Session,
+    values: Any,
+    place: CropPlace,
+    *,
+    name: str,
+    signed: bool,
 ) -> Any:
     """Show a map over patches (h, w) on the slide, in place of an older one; returns the layer."""
     top = max(float(np.abs(values).max()), 1e-9)
@@ -122,10 +137,10 @@ def add_map(
         **placing(place, session.pixel.pixel_um or 1.0),
         "metadata": {KEY: {"role": "explain map", "slide": session.state.slide}},
     }
-    return _put(viewer, ("explain map", ""), "image", name, values, options)
+    return put(viewer, later, "explain map", "image", name, values, options)
 
 
-def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colour: str) -> Any:
+def add_imputed(viewer: napari.Viewer, later: Later, session: Session, imputed: Imputed, colour: str) -> Any:
     """Show a predicted marker on the slide; each marker has one such layer. Returns it."""
     options: dict[str, Any] = {
         "colormap": colour_ramp(colour),
@@ -133,21 +148,20 @@ def add_imputed(viewer: napari.Viewer, session: Session, imputed: Imputed, colou
         "blending": "additive",
         **placing(imputed.place, session.pixel.pixel_um or 1.0),
         "metadata": {
-            KEY: {"role": f"imputed {imputed.marker}", "slide": session.state.slide, "marker": imputed.marker}
+            KEY: {
+                "role": f"{IMPUTED}{imputed.marker}",
+                "slide": session.state.slide,
+                "marker": imputed.marker,
+            }
         },
     }
-    which = f"imputed {imputed.marker}", ""
-    return _put(viewer, which, "image", f"{imputed.marker}, predicted", imputed.image, options)
+    name = f"{imputed.marker}, predicted"
+    return put(viewer, later, f"{IMPUTED}{imputed.marker}", "image", name, imputed.image, options)
 
 
-def remove_imputed(viewer: napari.Viewer) -> None:
-    """Remove all predicted markers."""
-    for layer in list(viewer.layers):
-        if str(about(layer).get("role", "")).startswith("imputed "):
-            viewer.layers.remove(layer)
-
-
-def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, float], side_px: float) -> Any:
+def mark_square(
+    viewer: napari.Viewer, later: Later, session: Session, centre: tuple[float, float], side_px: float
+) -> Any:
     """Outline the square of the slide (centre y, x and side in level-0 pixels) that is looked at; returns the layer."""
     um = session.pixel.pixel_um or 1.0
     options: dict[str, Any] = {
@@ -160,26 +174,32 @@ def mark_square(viewer: napari.Viewer, session: Session, centre: tuple[float, fl
         "units": ("um", "um"),
         "metadata": {KEY: {"role": "explain square", "slide": session.state.slide}},
     }
-    return _put(viewer, ("explain square", ""), "points", "Explain: square", [centre], options)
+    return put(viewer, later, "explain square", "points", "Explain: square", [centre], options)
 
 
 def mark_alike(
-    viewer: napari.Viewer, session: Session, centres: Any, labels: list[int], distances: list[float]
+    viewer: napari.Viewer,
+    later: Later,
+    session: Session,
+    centres: Any,
+    labels: list[int],
+    distances: list[float],
 ) -> Any:
     """Ring the cells that are alike (centres (n, 2) in level-0 pixels); the features hold labels and distances."""
     um = session.pixel.pixel_um or 1.0
-    for old in layers_of(
-        viewer.layers, "alike", session.state.slide
-    ):  # a layer made anew takes napari much longer
+    features = {"label": labels, "distance": distances}
+    for old in layers_of(viewer.layers, "alike", session.state.slide):
         old.selected_data = set()
         old.data = np.asarray(centres, float)
-        old.features = {"label": labels, "distance": distances}
+        old.features = features
+        old.visible = True
         return old
-    active = viewer.layers.selection.active
-    layer = viewer.add_points(
+    layer = add_hidden_quietly(
+        viewer,
+        "points",
         centres,
         name="More like this",
-        features={"label": labels, "distance": distances},
+        features=features,
         size=30 * 0.325 / um,
         face_color="transparent",
         border_color="#ffd400",
@@ -188,38 +208,8 @@ def mark_alike(
         units=("um", "um"),
         metadata={KEY: {"role": "alike", "slide": session.state.slide}},
     )
-    viewer.layers.selection.active = active
+    show_later(viewer, later, layer)
     return layer
-
-
-def _put(
-    viewer: napari.Viewer, which: tuple[str, str], kind: str, name: str, data: Any, options: dict[str, Any]
-) -> Any:
-    """Fill a layer anew, by its role and what it shows, or add it; returns it, visible."""
-    role, show = which
-    there = [layer for layer in layers_of(viewer.layers, role) if about(layer).get("show", "") == show]
-    for layer in there:
-        layer.data = data
-        for key in ("scale", "translate", "contrast_limits", "colormap", "size"):
-            if key in options and not _has(layer, key, options[key]):
-                setattr(layer, key, options[key])
-        layer.metadata = {**layer.metadata, **options["metadata"]}
-        if not layer.visible:
-            layer.visible = True
-        return layer
-    active = viewer.layers.selection.active
-    add = {"image": viewer.add_image, "labels": viewer.add_labels, "points": viewer.add_points}[kind]
-    layer = add(data, name=name, **options)
-    viewer.layers.selection.active = active
-    return layer
-
-
-def _has(layer: Any, key: str, value: Any) -> bool:
-    """Whether a layer is so already: napari slices and draws it anew for everything that is set, changed or not."""
-    now = getattr(layer, key)
-    if key == "colormap":
-        return bool(now.name == getattr(value, "name", value))
-    return bool(np.size(now)) and bool((np.asarray(now, float) == np.asarray(value, float)).all())
 
 
 def two_sided_colormap() -> Colormap:

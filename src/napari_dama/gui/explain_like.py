@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,47 +11,20 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QWidg
 
 from napari_dama.errors import Interrupted, ModelError
 from napari_dama.gui import tooltips
+from napari_dama.gui.explain_alike import COUNT, Alike, find_alike
 from napari_dama.gui.explain_layers import mark_alike
 from napari_dama.gui.explain_page import Context, Page
-from napari_dama.gui.explain_pictures import middle
 from napari_dama.gui.layers import layers_of
 from napari_dama.gui.pictures import Picture
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
-from napari_dama.slides.picture import composite, linear
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_dama.gui.explain_ask import Loaded
 
-COUNT: Final = 12
 COLUMNS: Final = 3
-CROP_ZOOM: Final = 1.5
-"""The middle of the crop that is shown: about 22 µm, the cell and little of its neighbours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Like:
-    """A cell that is like the clicked one: where it is, and its crop (C, H, W) in normalised intensity."""
-
-    label: int
-    distance: float
-    y: float
-    x: float
-    type: str
-    crop: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """The nearest cells of ``label``, nearest first."""
-
-    label: int
-    cells: tuple[Like, ...]
-    among: int
 
 
 class LikePage(Page):
@@ -186,8 +158,10 @@ class LikePage(Page):
         if not label or not self.ready:
             return
 
+        colours = self.context.colours()
+
         def question(loaded: Loaded, progress: Report, stop: Stop) -> Alike:
-            return find_alike(loaded, result, label, stop)
+            return find_alike(loaded, result, label, colours, stop)
 
         self.context.asker.ask("like", self.context.bench(), question)
         self.sync()
@@ -197,22 +171,27 @@ class LikePage(Page):
         if kind != "like":
             return
         self.alike = value
-        colours = self.context.colours()
         for place, picture in enumerate(self.pictures):
             if place < len(value.cells):
                 cell = value.cells[place]
-                picture.set_picture(middle(composite(linear(cell.crop), colours), CROP_ZOOM))
+                picture.set_picture(cell.picture)
                 picture.set_caption(f"{cell.distance:.2f} {cell.type}".strip())
                 picture.setToolTip(f"Cell {cell.label}. {tooltips.LIKE_CELL}")
             picture.setVisible(place < len(value.cells))
-        mark_alike(
-            self.context.viewer,
-            self.context.session,
-            [(cell.y, cell.x) for cell in value.cells],
-            [cell.label for cell in value.cells],
-            [cell.distance for cell in value.cells],
-        )
-        self.sync()
+        self.context.later.then("like", self._show_on_slide)
+
+    def _show_on_slide(self) -> None:
+        """Ring the cells that were found last."""
+        if self.alike is not None:
+            cells = self.alike.cells
+            mark_alike(
+                self.context.viewer,
+                self.context.later,
+                self.context.session,
+                [(cell.y, cell.x) for cell in cells],
+                [cell.label for cell in cells],
+                [cell.distance for cell in cells],
+            )
 
     def _on_picture(self, place: Any) -> None:
         if self.alike is not None and place < len(self.alike.cells):
@@ -257,43 +236,16 @@ class LikePage(Page):
             self.text.setText(f"Cell {label} is chosen.")
 
     def forget(self) -> None:
-        """Remove the crops and the rings."""
+        """Forget the cells and hide the rings."""
         self.alike = None
-        for layer in layers_of(self.context.viewer.layers, "alike"):
-            self.context.viewer.layers.remove(layer)
+        self.context.later.drop("like")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "alike"))
         self.sync()
 
     def close_down(self) -> None:
         """Stop looking."""
         if self.work is not None:
             self.work.let_go()
-
-
-def find_alike(loaded: Loaded, result: str, label: int, stop: Stop) -> Alike:
-    """Find the nearest cells of a result's cell and cut their crops; vectors are kept for the next question."""
-    from napari_dama.predict.embeddings import read_embeddings
-    from napari_dama.predict.result import ResultFolder
-    from napari_dama.predict.similar import Neighbours
-
-    made = (Path(result) / "run.json").stat().st_mtime_ns
-    if loaded.memory.get("like") != (result, made):
-        vectors = read_embeddings(result)
-        loaded.memory["neighbours"] = Neighbours(vectors.labels, vectors.vectors)
-        loaded.memory["cells"] = ResultFolder.open(result).cells().set_index("label")
-        loaded.memory["like"] = (result, made)
-    index, cells = loaded.memory["neighbours"], loaded.memory["cells"]
-    explainer = loaded.explainer()
-    found = []
-    for near, distance in index.of(label, COUNT):
-        if stop():
-            raise Interrupted("stopped")
-        if near not in cells.index:
-            continue
-        row = cells.loc[near]
-        y, x = float(row["y"]), float(row["x"])
-        kind = str(row["type"]) if "type" in cells and row["type"] == row["type"] else ""
-        found.append(Like(near, distance, y, x, kind, explainer.crop((y, x))[0]))
-    return Alike(label, tuple(found), len(index.labels))
 
 
 def _counts(kinds: list[str]) -> str:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QPushButton, QWidget
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
-from napari_dama.gui.explain_layers import add_imputed, remove_imputed
+from napari_dama.gui.explain_layers import add_imputed, imputed_layers
 from napari_dama.gui.explain_page import Context, Page
 from napari_dama.gui.layers import layers_of, shown_colour, usual_colour
 from napari_dama.gui.pictures import Picture
 from napari_dama.gui.place import view_region
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.slides.picture import composite
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_dama.gui.explain_ask import Loaded
     from napari_dama.gui.work import Report, Stop
     from napari_dama.predict.impute import Imputed
     from napari_dama.slides.region import Region
 
 SIDE_PX = 132
+Shown: TypeAlias = "NDArray[np.uint8]"
 
 
 class MissingPage(Page):
@@ -59,7 +63,7 @@ class MissingPage(Page):
         self.marker_box.activated.connect(self._on_marker)
         self.here.clicked.connect(self.ask_here)
         self.view.clicked.connect(self.ask_view)
-        self.remove.clicked.connect(self.forget)
+        self.remove.clicked.connect(self._on_remove)
 
     def blocker(self) -> str:
         """Say why this model cannot predict a marker."""
@@ -104,11 +108,13 @@ class MissingPage(Page):
 
     def _ask(self, region: Region) -> None:
         marker, seed = self.state.missing, self.state.seed
+        colour = self._colour(marker)
 
-        def question(loaded: Loaded, progress: Report, stop: Stop) -> Imputed:
+        def question(loaded: Loaded, progress: Report, stop: Stop) -> tuple[Imputed, Shown, Shown | None]:
             from napari_dama.predict.impute import impute_region
 
-            return impute_region(loaded.explainer(), region, marker, seed=seed, stop=stop)
+            imputed = impute_region(loaded.explainer(), region, marker, seed=seed, stop=stop)
+            return imputed, *side_by_side(imputed, colour)
 
         self.context.asker.ask("missing", self.context.bench(), question, small=False)
         self.sync()
@@ -117,15 +123,17 @@ class MissingPage(Page):
         """Show the predicted marker beside the true one, and on the slide."""
         if kind != "missing":
             return
-        self.imputed = value
-        colour = self._colour(value.marker)
-        add_imputed(self.context.viewer, self.context.session, value, colour)
-        both = value.image if value.true is None else np.concatenate([value.image, value.true])
-        top = max(float(np.percentile(both, 99.5)), 0.05)  # one brightness for both, so that they compare
-        self.made.set_picture(composite(value.image[None] / top, {0: colour}))
-        self.truth.set_picture(None if value.true is None else composite(value.true[None] / top, {0: colour}))
-        self.truth.set_caption("not on this slide" if value.true is None else "as stained")
-        self.sync()
+        self.imputed, made, true = value
+        self.made.set_picture(made)
+        self.truth.set_picture(true)
+        self.truth.set_caption("not on this slide" if true is None else "as stained")
+        self.context.later.then("missing", self._show_on_slide)
+
+    def _show_on_slide(self) -> None:
+        """Put the marker that was predicted last on the slide."""
+        if self.imputed is not None:
+            colour = self._colour(self.imputed.marker)
+            add_imputed(self.context.viewer, self.context.later, self.context.session, self.imputed, colour)
 
     def _colour(self, marker: str) -> str:
         place = self.context.place_of(marker)
@@ -174,14 +182,29 @@ class MissingPage(Page):
             self.ask_here()
 
     def forget(self) -> None:
-        """Remove the predicted markers."""
+        """Forget the predicted markers and hide their layers."""
         self.imputed = None
-        remove_imputed(self.context.viewer)
+        self.context.later.drop("missing")
+        hide(self.context.later, imputed_layers(self.context.viewer))
+        self.sync()
+
+    def _on_remove(self) -> None:
+        """Take the predicted markers out of the list."""
+        self.imputed = None
+        self.context.remove(imputed_layers(self.context.viewer))
         self.sync()
 
     def close_down(self) -> None:
         """Stop listening."""
         self.state.events.missing.disconnect(self._on_missing_state)
+
+
+def side_by_side(imputed: Imputed, colour: str) -> tuple[Shown, Shown | None]:
+    """Return a predicted marker and the true one, where there is one, as pictures (H, W, 3) of one brightness."""
+    both = imputed.image if imputed.true is None else np.concatenate([imputed.image, imputed.true])
+    top = max(float(np.percentile(both, 99.5)), 0.05)
+    made = composite(imputed.image[None] / top, {0: colour})
+    return made, None if imputed.true is None else composite(imputed.true[None] / top, {0: colour})
 
 
 _INTRO = (

@@ -1,8 +1,9 @@
-"""What the pages of the Explain tab share: the window, the session, and the asker of questions."""
+"""What the pages of the Explain tab share: the window, the session, the asker of questions, and turns of Qt's thread."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,25 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_dama.gui.explain_ask import Bench
 from napari_dama.gui.explain_layers import marker_colours
+from napari_dama.gui.put_layer import hide
 
 if TYPE_CHECKING:
     import napari
 
     from napari_dama.gui.explain_ask import Asker
+    from napari_dama.gui.later import Later
     from napari_dama.gui.session import Session
     from napari_dama.gui.state import ExplainState
 
 
 @dataclass(frozen=True)
 class Context:
-    """The window, the session, and who answers."""
+    """The window, the session, who answers, and who puts answers on the slide, one layer in a turn of Qt's thread."""
 
     viewer: napari.Viewer
     session: Session
     asker: Asker
+    later: Later
 
     @property
     def state(self) -> ExplainState:
@@ -42,6 +46,18 @@ class Context:
     def result(self) -> str:
         """Folder of the open result, empty when none is."""
         return self.session.state.results.path
+
+    def remove(self, layers: list[Any]) -> None:
+        """Hide layers at once and take them out of the list, one in a turn: each makes napari collect all garbage."""
+        hide(self.later, layers)
+        for layer in layers:
+            self.later.then(f"remove {id(layer)}", partial(self._take_out, layer))
+
+    def _take_out(self, layer: Any) -> None:
+        if (
+            layer in self.viewer.layers and not layer.visible
+        ):  # the user may have been quicker, or showed it again
+            self.viewer.layers.remove(layer)
 
     def bench(self) -> Bench:
         """Return which slide and model answers are made with; there must be a slide."""
@@ -101,7 +117,7 @@ class Page(QWidget):
         """Ask about a place (y, x) in level-0 pixels; ``live`` while the cursor is followed."""
 
     def on_answer(self, kind: str, value: Any) -> None:
-        """Show an answer, if it is one to this page's questions."""
+        """Show an answer, if it is one to this page's questions; `sync` is called afterwards."""
 
     def on_progress(self, kind: str, what: Any) -> None:
         """Show how far an answer is."""
@@ -110,7 +126,7 @@ class Page(QWidget):
         """Show the state."""
 
     def forget(self) -> None:
-        """Remove what was shown, from the page and from the slide."""
+        """Remove what was shown from the page, and hide its layers."""
 
     def close_down(self) -> None:
         """Stop work and stop listening."""

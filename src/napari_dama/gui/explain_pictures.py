@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from napari_dama.gui.explain_plan import view_of
 from napari_dama.slides.picture import composite, linear
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_dama.gui.explain_plan import View
     from napari_dama.gui.state import ExplainMask
     from napari_dama.predict.explanation import Explanation
 
@@ -57,16 +57,21 @@ def shown_difference(explanation: Explanation, mask: ExplainMask, marker: int | 
 
 
 def pictures_of(
-    explanation: Explanation, mask: ExplainMask, marker: int | None, colours: Mapping[int, str]
+    explanation: Explanation,
+    view: View,
+    difference: NDArray[np.float32],
+    marker: int | None,
+    colours: Mapping[int, str],
 ) -> dict[str, NDArray[np.uint8]]:
     """Return the pictures (H, W, 3) of one mask, by the keys of `TITLES`.
 
     Parameters
     ----------
+    view, difference
+        Of that mask: `view_of` and `shown_difference`.
     marker
         Place of one marker in the model's panel, shown in grey; None: all markers that ``colours`` names, in colour.
     """
-    view = view_of(explanation, mask)
     hidden = explanation.spread(view.hidden)
     shown = colours if marker is None else {marker: "#ffffff"}
     source = composite(linear(explanation.input), shown)
@@ -77,7 +82,7 @@ def pictures_of(
         "slide": source,
         "seen": seen,
         "filled": composite(view.filled, shown),
-        "difference": two_sided(shown_difference(explanation, mask, marker) * 2),
+        "difference": two_sided(difference * 2),
         "error": heat(explanation.spread(view.error) / top),
         "overlap": np.where(twice[..., None], source // 2 + np.array([127, 108, 12], np.uint8), source // 3),
     }

@@ -20,6 +20,13 @@ QUESTIONS = {
     "missing": "What if a marker were missing?",
     "like": "Which cells are like this?",
 }
+INTROS = {
+    "fill": "Most of a square is hidden from the model, which fills it in. Where it is most wrong, that piece could not be "
+    "foreseen from the rest.",
+    "type": "Markers and spots are taken away one by one: what the type cannot do without is what it rests on.",
+    "missing": "",
+    "like": "",
+}
 MAPS = {
     "spots": "spots that matter, tested",
     "pooled": "attention of what is read",
@@ -63,6 +70,23 @@ def view_of(explanation: Explanation, mask: str) -> View:
     return View(hidden, np.where(hidden, error, 0).astype(np.float32), linear(pasted))
 
 
+def hint(question: str, loading: bool, follows: bool, placed: bool) -> str:
+    """Say what the user may do next, empty when an answer or its page says enough.
+
+    Parameters
+    ----------
+    loading, follows, placed
+        Whether the model is still loaded, the cursor is followed, and a place is chosen.
+    """
+    if loading:
+        return "Loading the model ..."
+    if follows:
+        return "Move the cursor over the slide; click to keep a place."
+    if not placed and question != "like":
+        return "Click a cell in Results, take the centre of the view, or follow the cursor."
+    return ""
+
+
 def placing(place: CropPlace, slide_um: float, *, every: int = 1) -> dict[str, Any]:
     """Return napari's scale and translate for the crop's pixels, or for pieces of ``every`` pixels.
 
@@ -78,13 +102,12 @@ def placing(place: CropPlace, slide_um: float, *, every: int = 1) -> dict[str, A
     }
 
 
-def sentence(explanation: Explanation) -> str:
-    """Say in plain words what an explanation shows."""
+def sentence(explanation: Explanation, first: View, second: View) -> str:
+    """Say in plain words what an explanation shows; its views are those of the random and of the adaptive mask."""
     pieces = explanation.hidden_random.size
     seen = int((~explanation.hidden_random).sum())
     shared = int(explanation.overlap.sum())
     side_um = explanation.input.shape[1] * explanation.pixel_um
-    first, second = view_of(explanation, "random"), view_of(explanation, "adaptive")
     error_1 = _mean(explanation.error_random, first.hidden)
     error_2 = _mean(explanation.error_adaptive, second.hidden)
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -12,14 +13,17 @@ from napari_dama.gui import tooltips
 from napari_dama.gui.explain_ask import Asker
 from napari_dama.gui.explain_fill import FillPage
 from napari_dama.gui.explain_follow import Follower
-from napari_dama.gui.explain_layers import mark_square
+from napari_dama.gui.explain_layers import answer_layers
 from napari_dama.gui.explain_like import LikePage
 from napari_dama.gui.explain_missing import MissingPage
 from napari_dama.gui.explain_page import Context, Page
-from napari_dama.gui.explain_plan import QUESTIONS
+from napari_dama.gui.explain_place import bring_into_view, go_to, outline
+from napari_dama.gui.explain_plan import INTROS, QUESTIONS, hint
 from napari_dama.gui.explain_type import TypePage
-from napari_dama.gui.layers import about, layers_of
-from napari_dama.gui.place import camera_of, view_centre
+from napari_dama.gui.later import Later
+from napari_dama.gui.layers import layers_of
+from napari_dama.gui.place import view_centre
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import Tab, beside, muted, narrow, say, wrapped
 
 if TYPE_CHECKING:
@@ -48,7 +52,8 @@ class ExplainTab(Tab):
         self.session = session
         self.state = session.state.explain
         self.asker = Asker(self)
-        self.context = Context(viewer, session, self.asker)
+        self.later = Later(self)
+        self.context = Context(viewer, session, self.asker, self.later)
         self._cell: tuple[float, float] | None = None
         self._going = False
         self._build()
@@ -125,8 +130,9 @@ class ExplainTab(Tab):
 
     @property
     def work(self) -> object | None:
-        """What is being worked on; None when nothing is."""
-        return (self.asker if self.asker.busy else None) or self.like.work or self.fill.saving
+        """What is being worked on, or waits to be put on the slide; None when nothing is."""
+        waits = self.asker if self.asker.busy else self.later if self.later.waiting else None
+        return waits or self.like.work or self.fill.saving
 
     def set_cell(self, centre: tuple[float, float] | None) -> None:
         """Tell which cell is the clicked one; the pages about cells ask anew."""
@@ -180,9 +186,8 @@ class ExplainTab(Tab):
         for page in self.pages.values():
             page.on_answer(kind, value)
         if kind in ("fill", "missing") and not self.state.follow:
-            self._centre_view()
+            self.later.then("view", self._bring_into_view)
         self.follower.answered()
-        self._sync()
 
     def _on_progress(self, kind: str, what: Any) -> None:
         self.page.on_progress(kind, what)
@@ -192,26 +197,13 @@ class ExplainTab(Tab):
         self._sync()
         self.failed.emit(error)
 
-    def _centre_view(self) -> None:
-        """Move the camera to the place when it is out of sight."""
-        at, card = self.state.at, self.session.card
-        if at is None or card is None:
-            return
-        um = self.session.pixel.pixel_um or 1.0
-        middle, side = (at[0] * um, at[1] * um), card.crop_um
-        camera = camera_of(self.viewer)
-        y, x = camera.center[-2:]
-        reach = 300 / max(camera.zoom, 1e-9)
-        if camera.zoom * side < 80 or abs(middle[0] - y) > reach or abs(middle[1] - x) > reach:
-            camera.center = (*camera.center[:-2], *middle)
-            camera.zoom = max(camera.zoom, 350 / side)
+    def _bring_into_view(self) -> None:
+        if self.state.at is not None:
+            bring_into_view(self.viewer, self.session, self.state.at)
 
     def _outline(self, at: tuple[float, float]) -> None:
-        """Outline what the model looks at."""
-        card, um = self.session.card, self.session.pixel.pixel_um or 1.0
-        if card is not None:
-            zoom = card.architecture.type_zoom if self.state.question == "type" else 1.0
-            mark_square(self.viewer, self.session, at, card.crop_um / zoom / um)
+        """Outline what the model looks at, in a turn of its own: the question is on its way meanwhile."""
+        self.later.then("square", partial(outline, self.viewer, self.later, self.session, at))
 
     def _on_cursor(self, y: float, x: float) -> None:
         self.state.at = (y, x)
@@ -254,16 +246,11 @@ class ExplainTab(Tab):
             page.setVisible(page is self.page and not blocker)
             if page is self.page:
                 page.sync()
-        if blocker:
-            say(self.text, blocker)
-        elif busy and not self.asker.loaded_once:
-            say(self.text, "Loading the model ...")
-        elif self.state.follow:
-            say(self.text, "Move the cursor over the slide; click to keep a place.")
-        elif self.state.at is None and self.state.question != "like":
-            say(self.text, "Click a cell in Results, take the centre of the view, or follow the cursor.")
-        else:
-            say(self.text, "")
+        loading = busy and not self.asker.loaded_once
+        say(
+            self.text,
+            blocker or hint(self.state.question, loading, self.state.follow, self.state.at is not None),
+        )
 
     def _on_question(self, index: int) -> None:
         self.state.question = self.question_box.itemData(index)
@@ -298,10 +285,7 @@ class ExplainTab(Tab):
         self._sync()
 
     def _on_cell_asked(self, label: int, y: float, x: float) -> None:
-        um = self.session.pixel.pixel_um or 1.0
-        camera = camera_of(self.viewer)
-        camera.center = (*camera.center[:-2], y * um, x * um)
-        camera.zoom = max(camera.zoom, 200 / 32.5)
+        go_to(self.viewer, self.session, (y, x))
         self._going = True  # a neighbour is looked at: the list that it stands in stays
         self.cell_asked.emit(label)
         self._going = False
@@ -311,28 +295,33 @@ class ExplainTab(Tab):
         self._cell = None
         self.asker.release()
         self.forget()
+        self.context.remove(answer_layers(self.viewer))
 
     def _on_plan(self) -> None:
         """Another model or channel map: what was answered does not hold any more."""
         self.asker.loaded_once = False
-        if any(about(layer).get("role") in _ROLES for layer in self.viewer.layers):
+        there = answer_layers(self.viewer)
+        if there:
             self.forget()
+            self.context.remove(there)
         self._sync()
 
     def forget(self) -> None:
-        """Remove all answers and their layers."""
+        """Take all answers off the slide; their layers stay in the list, hidden, for the next ones."""
         self.asker.drop()
+        for step in ("square", "view"):
+            self.later.drop(step)
         self.state.follow = False
         self.state.at = None
         for page in self.pages.values():
             page.forget()
-        for layer in layers_of(self.viewer.layers, "explain square"):
-            self.viewer.layers.remove(layer)
+        hide(self.later, layers_of(self.viewer.layers, "explain square"))
         self._sync()
 
     def close_down(self) -> None:
         """Let go of what runs, of the viewer and of the session."""
         self.wait.stop()
+        self.later.drop()
         self.follower.close()
         self.asker.close()
         for page in self.pages.values():
@@ -346,13 +335,3 @@ class ExplainTab(Tab):
         self.session.cells.reset.disconnect(self._on_result)
         self.session.slide_changed.disconnect(self._on_slide)
         self.session.plan_changed.disconnect(self._on_plan)
-
-
-_ROLES = ("explain", "explain map", "explain square", "alike")
-INTROS = {
-    "fill": "Most of a square is hidden from the model, which fills it in. Where it is most wrong, that piece could not be "
-    "foreseen from the rest.",
-    "type": "Markers and spots are taken away one by one: what the type cannot do without is what it rests on.",
-    "missing": "",
-    "like": "",
-}

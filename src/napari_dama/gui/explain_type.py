@@ -15,6 +15,7 @@ from napari_dama.gui.explain_pictures import map_picture, middle
 from napari_dama.gui.explain_plan import MAPS
 from napari_dama.gui.layers import layers_of, usual_colour
 from napari_dama.gui.pictures import Picture
+from napari_dama.gui.put_layer import hide
 from napari_dama.gui.style import beside, muted, narrow, wrapped
 from napari_dama.slides.picture import composite, linear
 
@@ -39,6 +40,7 @@ class TypePage(Page):
         self.state = context.state
         self.effects: MarkerEffects | None = None
         self.map: PatchMap | None = None
+        self._signed = True
         self._at: tuple[float, float] | None = None
         self._build()
         self.state.events.map.connect(self._on_map_state)
@@ -79,13 +81,14 @@ class TypePage(Page):
     def ask(self, at: tuple[float, float], *, live: bool = False) -> None:
         """Ask for the type, with and without each marker, and, once the cursor rests, for the map."""
         self._at = at
-        bench = self.context.bench()
+        bench, colours = self.context.bench(), self.context.colours()
 
         def question(loaded: Loaded, progress: Report, stop: Stop) -> tuple[MarkerEffects, NDArray[Any]]:
             from napari_dama.predict.occlusion import marker_effects
 
             explainer = loaded.explainer()
-            return marker_effects(explainer, at), explainer.crop(at)[0]
+            picture = composite(linear(explainer.crop(at)[0]), colours)
+            return marker_effects(explainer, at), middle(picture, explainer.card.architecture.type_zoom)
 
         self.context.asker.ask("type", bench, question)
         if not live:
@@ -113,27 +116,29 @@ class TypePage(Page):
     def on_answer(self, kind: str, value: Any) -> None:
         """Show bars, or the map."""
         if kind == "type":
-            self.effects, crop = value
-            card = self.context.session.card
-            zoom = 1.0 if card is None else card.architecture.type_zoom
-            self.crop.set_picture(middle(composite(linear(crop), self.context.colours()), zoom))
+            self.effects, picture = value
+            self.crop.set_picture(picture)
             self._show_effects()
             self.map = None
             self.heat.set_picture(None)
         elif kind == "map":
             shown, self.map = value
-            signed = shown == "spots"
-            self.heat.set_picture(map_picture(self.map.values, signed=signed), smooth=True)
-            layer = add_map(
+            self._signed = shown == "spots"
+            self.heat.set_picture(map_picture(self.map.values, signed=self._signed), smooth=True)
+            self.context.later.then("map", self._show_on_slide)
+
+    def _show_on_slide(self) -> None:
+        """Put the map that was made last on the slide."""
+        if self.map is not None:
+            add_map(
                 self.context.viewer,
+                self.context.later,
                 self.context.session,
                 self.map.values,
                 self.map.place,
                 name="Explain: where it looks",
-                signed=signed,
+                signed=self._signed,
             )
-            layer.visible = True
-        self.sync()
 
     def _show_effects(self) -> None:
         effects = self.effects
@@ -180,10 +185,10 @@ class TypePage(Page):
             layer.visible = not layer.visible
 
     def forget(self) -> None:
-        """Remove the answer and the map."""
+        """Forget the answer and hide the map."""
         self.effects = self.map = self._at = None
-        for layer in layers_of(self.context.viewer.layers, "explain map"):
-            self.context.viewer.layers.remove(layer)
+        self.context.later.drop("map")
+        hide(self.context.later, layers_of(self.context.viewer.layers, "explain map"))
         self.sync()
 
     def close_down(self) -> None:

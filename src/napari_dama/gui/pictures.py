@@ -45,6 +45,7 @@ class Picture(QWidget):
         self.key = key
         self.side_px = side_px
         self.shown: NDArray[np.uint8] | None = None
+        self._chosen: bool | None = None
         self.image = QLabel()
         self.image.setFixedSize(side_px + 4, side_px + 4)
         self.image.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -77,6 +78,9 @@ class Picture(QWidget):
 
     def set_chosen(self, chosen: bool) -> None:
         """Frame the picture that is shown on the slide."""
+        if chosen is self._chosen:  # a style sheet that is set makes Qt go through all styles, changed or not
+            return
+        self._chosen = chosen
         colour = "palette(highlight)" if chosen else "transparent"
         self.image.setStyleSheet(f"border: 2px solid {colour};")
 

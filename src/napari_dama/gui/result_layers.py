@@ -11,6 +11,7 @@ import numpy as np
 from napari_dama.gui.cell_colours import label_colormap_of
 from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap_of
 from napari_dama.gui.layers import KEY, about, layers_of, scale_of, slides_in
+from napari_dama.gui.put_layer import quietly
 
 if TYPE_CHECKING:
     import napari
@@ -184,16 +185,15 @@ def mark_cells(
         found[0].data, found[0].name = places, name
         found[0].size = sizes
         return
-    active = viewer.layers.selection.active
-    viewer.add_points(
-        places,
-        name=name,
-        size=sizes,
-        face_color="transparent",
-        border_color="white",
-        border_width=0.06,
-        metadata={KEY: {"role": "mark", "slide": result.slide}},
-        scale=layer.scale[-2:],
-        units=layer.units[-2:],
-    )
-    viewer.layers.selection.active = active
+    with quietly(viewer):
+        viewer.add_points(
+            places,
+            name=name,
+            size=sizes,
+            face_color="transparent",
+            border_color="white",
+            border_width=0.06,
+            metadata={KEY: {"role": "mark", "slide": result.slide}},
+            scale=layer.scale[-2:],
+            units=layer.units[-2:],
+        )

@@ -81,7 +81,7 @@ ANOTHER_MASK = (
     "Hide other pieces of the same crop. Each mask has a number: the same number hides the same pieces."
 )
 EXPLAIN_SHOW = "Which of the explanation's layers are visible."
-EXPLAIN_CLEAR = "Remove the explanation's layers."
+EXPLAIN_CLEAR = "Take all answers off the slide. Their layers stay in the list, hidden, for the next answer."
 
 EXPLAIN_QUESTION = "What to ask the model about the place or the cell."
 EXPLAIN_FOLLOW = "Ask again wherever the cursor is over the slide. A click keeps the place and puts its layers on the slide."
@@ -114,7 +114,7 @@ MISSING_HONEST = (
     "Measured on pieces of 4 µm: how much of the marker's variation a line fitted on one half of them explains in the other "
     "half. 0 % is no better than the marker's mean. The networks were trained to fill in hidden pieces, not hidden markers."
 )
-MISSING_CLEAR = "Remove the predicted markers from the slide."
+MISSING_CLEAR = "Take the predicted markers off the slide and out of the list of layers."
 LIKE_COMPUTE = (
     "Let the network look at every cell of this result once. What it makes of them is kept in its folder."
 )

@@ -85,6 +85,7 @@ class Explainer:
         self.stats = slide_stats(slide) if stats is None else stats
         self.model = self.plan.load_model(device)
         self.pipeline = Pipeline(slide, self.plan.channels, self.stats, self.model, self.plan.grid)
+        self._last: tuple[tuple[float, float], NDArray[np.float32], CropPlace] | None = None
 
     @property
     def present(self) -> tuple[bool, ...]:
@@ -94,11 +95,15 @@ class Explainer:
     def crop(self, at: tuple[float, float]) -> tuple[NDArray[np.float32], CropPlace]:
         """The crop (C, image_px, image_px) in normalised intensity around a place (y, x) of level 0, and where it lies.
 
+        The last one is kept, since several questions are asked about one place; it is not to be written to.
+
         Raises
         ------
         SettingsError
             The place lies outside the slide.
         """
+        if self._last is not None and self._last[0] == tuple(at):
+            return self._last[1:]
         height, width = self.plan.grid.shape_yx
         if not (-0.5 <= at[0] < height and -0.5 <= at[1] < width):
             raise SettingsError(
@@ -107,7 +112,9 @@ class Explainer:
         side, scale = self.card.image_px, self.plan.grid.scale
         y, x = (floor((place + 0.5) * scale) - side // 2 for place in at)
         crop = self.pipeline.sample(Region(y, y + side, x, x + side))
-        return crop, CropPlace((y + 0.5) / scale - 0.5, (x + 0.5) / scale - 0.5, 1 / scale)
+        lies = CropPlace((y + 0.5) / scale - 0.5, (x + 0.5) / scale - 0.5, 1 / scale)
+        self._last = (float(at[0]), float(at[1])), crop, lies
+        return crop, lies
 
     def reconstruct(
         self,

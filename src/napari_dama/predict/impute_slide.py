@@ -12,15 +12,8 @@ import numpy as np
 
 from napari_dama.errors import Interrupted, OutputError, SettingsError
 from napari_dama.models.shelf import DEFAULT_MODEL
-from napari_dama.predict.impute import (
-    PatchMeans,
-    Quality,
-    impute_pixels,
-    measure,
-    patch_means,
-    place_in_panel,
-    snapped,
-)
+from napari_dama.predict.impute import impute_pixels, place_in_panel, snapped
+from napari_dama.predict.impute_quality import PatchMeans, Quality, measure, patch_means
 from napari_dama.predict.pipeline import Pipeline
 from napari_dama.predict.prepare import make_plan, opened
 from napari_dama.predict.progress import Progress
