@@ -113,7 +113,9 @@ def correct_outlines(
         y0, y1, x0, x1 = box
         one, other = labels[y0:y1, x0:x1], after[y0:y1, x0:x1]
         gone = [_entry(labels, label) for label in sorted(wrong)]
-        come = [_entry(after, label) for label in range(top - len(right) + 1, top + 1) if (after == label).any()]
+        come = [
+            _entry(after, label) for label in range(top - len(right) + 1, top + 1) if (after == label).any()
+        ]
         changes = changes_between(one.astype(np.uint32), other.astype(np.uint32))
         record = outline_record(n, box, changes, gone=gone, come=come, what="paint")
         records.append(record)

@@ -56,7 +56,10 @@ class OutlineSide:
     corrected, near : int
         Of the found ones, those that were corrected, and those near them.
     iou : float
-        Mean IoU of the pairs; NaN where there is none.
+        Mean IoU of the pairs; NaN where there is none. Beside corrected cells stand those that a model drew and nobody
+        changed, so that it speaks for that model: `overlap` does not.
+    overlap : float
+        Mean over the corrected cells of the largest IoU with anything found, 0 for none; NaN without corrected cells.
     """
 
     found: int
@@ -65,6 +68,7 @@ class OutlineSide:
     corrected: int
     near: int
     iou: float
+    overlap: float
 
     @property
     def f1(self) -> float:
@@ -118,11 +122,11 @@ class OutlineChange:
 
     @property
     def improved(self) -> bool:
-        """Whether the measured F1 rose, or the overlap where it stayed."""
+        """Whether the measured F1 rose, or the overlap of the corrected cells where it stayed."""
         change = self.after.f1 - self.before.f1
         if abs(change) > _SAME:
             return change > 0
-        return bool(np.nan_to_num(self.after.iou) > np.nan_to_num(self.before.iou) + _SAME)
+        return bool(self.after.overlap > self.before.overlap + _SAME)
 
     @property
     def sentence(self) -> str:
@@ -144,8 +148,10 @@ class OutlineChange:
         """Plain values; None where a number has no meaning."""
 
         def side(one: OutlineSide) -> dict[str, Any]:
-            iou = None if np.isnan(one.iou) else one.iou
-            shares = {"f1": one.f1, "precision": one.precision, "recall": one.recall, "iou": iou}
+            means = {
+                key: None if np.isnan(v) else v for key, v in (("iou", one.iou), ("overlap", one.overlap))
+            }
+            shares = {"f1": one.f1, "precision": one.precision, "recall": one.recall, **means}
             counts = {"found": one.found, "missed": one.missed, "false": one.false}
             return {**shares, **counts, "found_corrected": one.corrected, "found_near": one.near}
 
@@ -198,15 +204,17 @@ def compare_outlines(
         hit = np.concatenate([part[0] for part in parts])
         hand = np.concatenate([part[1] for part in parts])
         iou = np.concatenate([part[2] for part in parts])
+        best = np.concatenate([part[3] for part in parts])
         n, corrected = len(hit), int(hand.sum())
         sides.append(
             OutlineSide(
                 found=int(hit.sum()),
                 missed=int((~hit).sum()),
-                false=sum(part[3] for part in parts),
+                false=sum(part[4] for part in parts),
                 corrected=int((hit & hand).sum()),
                 near=int((hit & ~hand).sum()),
                 iou=float(iou.mean()) if len(iou) else float("nan"),
+                overlap=float(best[hand].mean()) if hand.any() else float("nan"),
             )
         )
         hits.append(hit)
@@ -218,8 +226,8 @@ def compare_outlines(
 
 def _one(
     area: CheckedArea, found: NDArray[np.int32]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64], int]:
-    """Of each checked cell whether it is found and whether a hand corrected it; IoU of the pairs; number of false finds."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], int]:
+    """Of each checked cell: found? corrected? Then IoU of the pairs, largest IoU of each cell, number of false finds."""
     table = iou_table(np.where(area.zone, area.labels, 0), found)
     true_index, found_index, iou = table.matches(IOU)
     hit = np.zeros(len(table.truth), bool)
@@ -228,7 +236,9 @@ def _one(
     inside = np.bincount(found[area.zone], minlength=int(found.max(initial=0)) + 1)[table.pred.ids]
     counts = inside > table.pred.area / 2
     counts[found_index] = False
-    return hit, hand, iou, int(counts.sum())
+    best = np.zeros(len(table.truth))
+    np.maximum.at(best, table.truth_index, table.iou)
+    return hit, hand, iou, best, int(counts.sum())
 
 
 def _p(p: float) -> str:

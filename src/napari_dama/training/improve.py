@@ -28,7 +28,7 @@ from napari_dama.training.improve_card import (
     types_scores,
 )
 from napari_dama.training.improve_data import SPLIT, gone
-from napari_dama.training.improve_outlines import OutlineLesson, load_areas
+from napari_dama.training.improve_outlines import TILE_PX, OutlineLesson, load_areas
 from napari_dama.training.improve_types import TypesLesson
 from napari_dama.training.telling import Telling
 
@@ -155,7 +155,7 @@ class _Run:
         lesson = OutlineLesson(self.settings, self.parent, fields)
         later = _CELL_S * len(self.types.reviewed) if self.types is not None else 0.0
         held_px = sum(field.labels.size for field in fields if field.part == HELD)
-        step_px = self.settings.outline_batch * 256**2
+        step_px = self.settings.outline_batch * TILE_PX**2
         facts = self.facts.get("outlines", {})
         self.run.event(
             "data", samples=int(facts.get("learned", 0)), notes=[outlines_sampling(self.facts, self.settings)]

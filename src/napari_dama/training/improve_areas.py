@@ -44,7 +44,9 @@ OUTLINES: Final = "outlines.csv"
 OWN, HIDDEN = 1, 2
 """Pixels of a zone image: checked, and held out, so that the network must not see them."""
 _LOOK_UM: Final = 40.0
-_TOGETHER: Final = "The corrected outlines lie so close together that none can be held out: correct some elsewhere on the slide, too."
+_TOGETHER: Final = (
+    "The corrected outlines lie so close together that none can be held out: correct some elsewhere, too."
+)
 
 
 def outlines_ready(count: int, *, where: str = "") -> str:

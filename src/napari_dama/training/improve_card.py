@@ -42,7 +42,8 @@ def outlines_scores(found: OutlineChange) -> tuple[dict[str, float], dict[str, f
     """Numbers of the improved model and of its parent, for the card."""
 
     def numbers(side: OutlineSide) -> dict[str, float]:
-        iou = {} if side.iou != side.iou else {"iou": side.iou}  # NaN where nothing was found
+        means = {"iou": side.iou, "overlap_corrected": side.overlap}
+        iou = {key: value for key, value in means.items() if value == value}  # NaN where there was none
         shares = {"f1_50": side.f1, "precision_50": side.precision, "recall_50": side.recall}
         return {**shares, **iou, "score": side.f1}
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Tell = Callable[[int, int, float], None]
     Stop = Callable[[], bool]
 
-TILE_PX: Final = 256
+TILE_PX: Final = 128
 ZOOM: Final = (0.8, 1.25)
 CORE: Final = 6
 """Windows of the network that a tile is wide, without its halo of one."""
