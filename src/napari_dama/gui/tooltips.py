@@ -302,7 +302,9 @@ IMPROVE_START = (
     "split, merged or deleted. Some are held out by place; on those the model is compared before and after. It runs on when "
     "napari is closed, and nothing changes until you accept."
 )
-IMPROVE_TAKE = "Types and outlines are learned by two networks: take one, or both. Ticked is what improved on the held-out part."
+IMPROVE_TAKE = (
+    "Types and outlines are two networks: take either, or both. Ticked is what improved on the held-out part."
+)
 IMPROVE_OUTLINE_TABLE = (
     "F1 weighs cells that are missed against false ones; a cell counts as found where it shares at least half of the joint "
     "area with yours (IoU 0.5). Overlap: mean IoU of the held-out outlines that you corrected with what the model finds."

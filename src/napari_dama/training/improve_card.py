@@ -164,5 +164,5 @@ def _of_outlines(
         "steps": settings.outline_steps,
         "batch": settings.outline_batch,
         "lr": settings.outline_lr,
-        "unchecked_weight": settings.unchecked_weight,
+        "rehearse_outlines": settings.rehearse_outlines,
     }

@@ -1,7 +1,7 @@
-"""How an improved model learns outlines: from checked zones of areas, held near its parent elsewhere, and what it brings.
+"""How an improved model learns outlines: from checked zones of areas, and what it brings.
 
-Where nothing was checked the network is to go on saying what its parent says (distillation as in Learning without
-Forgetting, Li and Hoiem, ECCV 2016). A step's randomness follows from the seed and the step's number alone, so that a run
+Against forgetting other slides it is rehearsed: shown in another brightness and size, tiles are to be outlined as the parent
+does it (distillation as in Learning without Forgetting, Li and Hoiem, ECCV 2016). A step's randomness follows from the seed and the step's number alone, so that a run
 that was killed and resumed goes on as one left alone. Batch norms keep the parent's statistics: there are too few cells to
 measure new ones. No checkpoint is chosen: what is held out is looked at once, at the end.
 """
@@ -26,7 +26,7 @@ from napari_dama.errors import Interrupted, SettingsError, StoreError
 from napari_dama.evaluate.outline_change import CheckedArea, OutlineChange, compare_outlines
 from napari_dama.models.detect import maps
 from napari_dama.nets.mask_rcnn import MaskRcnn
-from napari_dama.nets.segmenter import DenseSegmenter, dense_loss
+from napari_dama.nets.segmenter import dense_loss
 from napari_dama.predict.embeddings import plan_of, stats_of_result
 from napari_dama.predict.result import ResultFolder
 from napari_dama.slides.intensity import normalise, slide_stats
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 
 TILE_PX: Final = 128
 ZOOM: Final = (0.8, 1.25)
+OTHER_ZOOM: Final = (0.6, 1.6)
+OTHER_POWER: Final = (0.4, 1.2)
+"""Of intensities, as logarithm, up or down: looks that differ from the slide's own."""
 CORE: Final = 6
 """Windows of the network that a tile is wide, without its halo of one."""
 
@@ -207,56 +210,60 @@ class OutlineLesson:
         self.part.eval().requires_grad_(False)
 
     def loss(self, step: int) -> Tensor:
-        """Loss of one step's tiles: of the checked zones, and of the distance to the parent where nothing was checked."""
-        rng = np.random.default_rng((self.settings.seed, step))
-        generator = torch.Generator(device=self.device).manual_seed(step_seed(self.settings.seed, step))
-        tiles = [self._tile(rng) for _ in range(self.settings.outline_batch)]
-        x, present, truth, zone = (torch.stack(each).to(self.device) for each in zip(*tiles, strict=True))
+        """Loss of one step's tiles: of the checked zones, and of the distance to the parent in other looks."""
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, step))
+        generator = torch.Generator(device=self.device).manual_seed(step_seed(settings.seed, step))
+        x, present, truth, zone = self._tiles(settings.outline_batch, ZOOM, rng)
         seen = (zone != HIDDEN)[:, None]
         x = vary_intensity(vary_sharpness(x, generator), VARIATION, generator)
         x = x * drop_markers(present, self.nuclear, VARIATION, generator)[..., None, None] * seen
-        if self.boxes:
-            return self.head.loss(x * (zone == OWN)[:, None], truth, generator).total
-        assert isinstance(self.part, DenseSegmenter)
         checked = zone == OWN
-        logits = self.part(x)
-        total, _ = dense_loss(logits, torch.where(checked, truth[:, 0], -1.0), truth[:, 1])
-        if self.settings.unchecked_weight:
-            with torch.no_grad():
-                said = self.parent(x).float().sigmoid()
-            free = ((zone == 0)[:, None]).float()
-            away = F.binary_cross_entropy_with_logits(logits.float(), said, reduction="none")
-            away = away - F.binary_cross_entropy(said, said, reduction="none")
-            total = total + self.settings.unchecked_weight * (away * free).sum() / (2 * free.sum()).clamp_min(
-                1
-            )
+        if self.boxes:
+            return self.head.loss(x * checked[:, None], truth, generator).total
+        total, _ = dense_loss(self.part(x), torch.where(checked, truth[:, 0], -1.0), truth[:, 1])
+        if settings.rehearse_outlines:
+            total = total + settings.rehearse_outlines * self._forgotten(rng)
         return total
 
-    def _tile(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _forgotten(self, rng: np.random.Generator) -> Tensor:
+        """Distance of the network's word to the parent's, on tiles that look unlike the slide's own."""
+        count = max(1, self.settings.outline_batch // 2)
+        x, _, _, zone = self._tiles(count, OTHER_ZOOM, rng)
+        power = np.exp(rng.uniform(*OTHER_POWER, count) * rng.choice([-1, 1], count))
+        x = x.clamp_min(0) ** torch.from_numpy(power.astype(np.float32)).to(self.device)[:, None, None, None]
+        seen = (zone != HIDDEN)[:, None].float()
+        with torch.no_grad():
+            said = self.parent(x * seen).float().sigmoid()
+        away = F.binary_cross_entropy_with_logits(self.part(x * seen).float(), said, reduction="none")
+        away = away - F.binary_cross_entropy(said, said, reduction="none")
+        return (away * seen).sum() / (2 * seen.sum()).clamp_min(1)
+
+    def _tiles(
+        self, count: int, zoom: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        tiles = [self._tile(zoom, rng) for _ in range(count)]
+        pixels, present, truth, zone = (
+            torch.stack(each).to(self.device) for each in zip(*tiles, strict=True)
+        )
+        return pixels, present, truth, zone
+
+    def _tile(
+        self, zoom: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pixels (C, T, T), present (C,), the head's truth (K, T, T) and zone (T, T) of a window around a checked pixel."""
         number = int(rng.choice(len(self.learned), p=self.chance))
         field = self.learned[number]
-        height, width = field.labels.shape
-        y, x = np.unravel_index(self.places[number][rng.integers(len(self.places[number]))], (height, width))
-        side = round(TILE_PX / np.exp(rng.uniform(*np.log(ZOOM))))
-        y0 = int(np.clip(int(y) - rng.integers(side), 0, max(height - side, 0)))
-        x0 = int(np.clip(int(x) - rng.integers(side), 0, max(width - side, 0)))
-        window = (slice(y0, y0 + side), slice(x0, x0 + side))
-
-        def cut(image: NDArray[Any], fill: int = 0) -> NDArray[Any]:
-            part = image[..., *window]
-            missing = [(0, 0)] * (part.ndim - 2) + [(0, side - part.shape[-2]), (0, side - part.shape[-1])]
-            return np.pad(part, missing, constant_values=fill)
-
-        zone = cut(field.zone, HIDDEN)
-        labels, distance = cut(field.labels), cut(field.distance)
+        side = round(TILE_PX / np.exp(rng.uniform(*np.log(zoom))))
+        window = self._window(number, side, rng)
+        zone = _cut(field.zone, window, side, HIDDEN)
+        labels, distance = _cut(field.labels, window, side), _cut(field.distance, window, side)
         if self.boxes:
             labels = np.where(zone == OWN, labels, 0)
-        pixels = torch.from_numpy(cut(field.pixels).astype(np.float32))
+        pixels = torch.from_numpy(_cut(field.pixels, window, side).astype(np.float32))
         if side != TILE_PX:
-            pixels = F.interpolate(
-                pixels[None], size=(TILE_PX, TILE_PX), mode="bilinear", antialias=side > TILE_PX
-            )[0]
+            size = (TILE_PX, TILE_PX)
+            pixels = F.interpolate(pixels[None], size=size, mode="bilinear", antialias=side > TILE_PX)[0]
         answer = self.head.truth(labels, distance, TILE_PX)
         places = np.minimum(((np.arange(TILE_PX) + 0.5) * side / TILE_PX).astype(int), side - 1)
         small = torch.from_numpy(zone[places[:, None], places].astype(np.int64))
@@ -265,6 +272,15 @@ class OutlineLesson:
         if mirror:
             turned = [each.flip(-1) for each in turned]
         return turned[0], torch.from_numpy(field.present.copy()), turned[1], turned[2]
+
+    def _window(self, number: int, side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+        """A window with a checked pixel in it; it may reach over the area's end."""
+        height, width = self.learned[number].labels.shape
+        place = self.places[number][rng.integers(len(self.places[number]))]
+        y, x = divmod(int(place), width)
+        y0 = int(np.clip(y - rng.integers(side), 0, max(height - side, 0)))
+        x0 = int(np.clip(x - rng.integers(side), 0, max(width - side, 0)))
+        return slice(y0, y0 + side), slice(x0, x0 + side)
 
     def compare(self, tell: Callable[[int, int], None], stop: Stop) -> OutlineChange:
         """Parent and learned network on the held-out areas."""
@@ -310,3 +326,10 @@ class OutlineLesson:
         self.part.load_state_dict(module_state(tensors))
         restore_optimiser(optimiser, tensors)
         return int(facts["step"])
+
+
+def _cut(image: NDArray[Any], window: tuple[slice, slice], side: int, fill: int = 0) -> NDArray[Any]:
+    """A window (..., side, side) of an image, filled up where it reaches over the end."""
+    part = image[..., *window]
+    missing = [(0, 0)] * (part.ndim - 2) + [(0, side - part.shape[-2]), (0, side - part.shape[-1])]
+    return np.pad(part, missing, constant_values=fill)

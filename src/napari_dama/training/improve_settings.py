@@ -81,9 +81,9 @@ class ImproveSettings(RunSettings):
         How far from a corrected outline others are taken as right.
     outline_steps, outline_batch, outline_lr
         Steps of the optimiser, tiles of a step, and its rate at the beginning. Measured by ``benchmarks/improve.py``.
-    unchecked_weight : float
-        How much it counts that the network goes on to say what its parent says where nothing was checked; against
-        forgetting.
+    rehearse_outlines : float
+        How much it counts that in another brightness or size the network goes on to say what its parent says; against
+        forgetting other slides.
     classes, class_colours : list of str
         Of the improved model.
     parent_classes : list of str or None
@@ -107,10 +107,10 @@ class ImproveSettings(RunSettings):
     slides: list[CorrectedSlide] = Field(min_length=1)
     areas: list[CorrectedArea] = Field(default_factory=list)
     near_um: float = Field(8.0, ge=1, le=100)
-    outline_steps: int = Field(80, ge=1, le=100_000)
+    outline_steps: int = Field(60, ge=1, le=100_000)
     outline_batch: int = Field(4, ge=1, le=1024)
     outline_lr: float = Field(1e-3, gt=0, le=1)
-    unchecked_weight: float = Field(0.3, ge=0, le=100)
+    rehearse_outlines: float = Field(1.0, ge=0, le=100)
     classes: list[str]
     class_colours: list[str]
     parent_classes: list[str | None]
