@@ -1,9 +1,10 @@
 """How an improved model learns outlines: from checked zones of areas, and what it brings.
 
 Against forgetting other slides it is rehearsed: shown in another brightness and size, tiles are to be outlined as the parent
-does it (distillation as in Learning without Forgetting, Li and Hoiem, ECCV 2016). A step's randomness follows from the seed and the step's number alone, so that a run
-that was killed and resumed goes on as one left alone. Batch norms keep the parent's statistics: there are too few cells to
-measure new ones. No checkpoint is chosen: what is held out is looked at once, at the end.
+does it (distillation as in Learning without Forgetting, Li and Hoiem, ECCV 2016). A step's randomness follows from the seed
+and the step's number alone, so that a run that was killed and resumed goes on as one left alone. Batch norms keep the
+parent's statistics: there are too few cells to measure new ones. No checkpoint is chosen: what is held out is looked at
+once, at the end.
 """
 
 from __future__ import annotations
