@@ -32,9 +32,9 @@ class Outlined(NamedTuple):
 
 
 def make_outlined(
-    folder: Path, model: Model | str, *, seed: int, size: int = 512, shift: str = "dim", types: bool = False
+    folder: Path, model: Model | str, *, seed: int, size: int = 512, shift: str = "dim", run: bool = True
 ) -> Outlined:
-    """Write a slide of a kind, and analyse it: ``dim`` is another intensity scale, the others another size of cells."""
+    """Write a slide of a kind and (``run``) find its outlines: ``dim`` has another intensity scale, others another size."""
     import tifffile
 
     from napari_dama import analyse
@@ -50,7 +50,8 @@ def make_outlined(
     meta: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(tissue.markers)}}
     meta |= {"PhysicalSizeX": um, "PhysicalSizeY": um}
     tifffile.imwrite(path, np.clip(image, 0, 65535).astype(np.uint16), ome=True, metadata=meta)
-    analyse(path, out, model=model, types=types, device="cpu")
+    if run:
+        analyse(path, out, model=model, types=False, device="cpu")
     return Outlined(path, out, tissue.labels.astype(np.int64))
 
 

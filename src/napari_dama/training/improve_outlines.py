@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_dama.models.card import Card
     from napari_dama.models.model import Model
     from napari_dama.training.folder import RunFolder
     from napari_dama.training.improve_settings import CorrectedArea, ImproveSettings
@@ -291,27 +292,9 @@ class OutlineLesson:
             for side, part in zip(sides, (self.parent, self.part), strict=True):
                 if stop():
                     raise Interrupted("stopped while outlines were compared")
-                side.append(self.find(part, field))
+                side.append(find_cells(part, field, self.card))
             tell(done + 1, len(held))
         return compare_outlines([field.checked for field in held], *sides)
-
-    def find(self, part: nn.Module, field: AreaField) -> NDArray[np.int32]:
-        """Cells (H, W) that a network finds in an area, by tiles with a halo as an analysis has them."""
-        side = self.card.image_px
-        height, width = field.labels.shape
-        pixels = np.pad(field.pixels, ((0, 0), (0, -height % side), (0, -width % side)))
-        whole = np.zeros((2, *pixels.shape[1:]), np.float32)
-        for y0 in range(0, pixels.shape[1], CORE * side):
-            for x0 in range(0, pixels.shape[2], CORE * side):
-                top, left = max(0, y0 - side), max(0, x0 - side)
-                tile = pixels[:, top : y0 + (CORE + 1) * side, left : x0 + (CORE + 1) * side]
-                x = torch.from_numpy(tile.astype(np.float32))[None].to(self.device)
-                with torch.no_grad():
-                    found = maps(part, x)[0].cpu().numpy()
-                core = found[:, y0 - top : y0 - top + CORE * side, x0 - left : x0 - left + CORE * side]
-                whole[:, y0 : y0 + core.shape[1], x0 : x0 + core.shape[2]] = core
-        labels, _ = instances_from_maps(*whole[:, :height, :width], pixel_um=self.card.pixel_um)
-        return labels
 
     # -- checkpoints -------------------------------------------------------------------------------------------
 
@@ -334,3 +317,22 @@ def _cut(image: NDArray[Any], window: tuple[slice, slice], side: int, fill: int 
     part = image[..., *window]
     missing = [(0, 0)] * (part.ndim - 2) + [(0, side - part.shape[-2]), (0, side - part.shape[-1])]
     return np.pad(part, missing, constant_values=fill)
+
+
+def find_cells(part: nn.Module, field: AreaField, card: Card) -> NDArray[np.int32]:
+    """Cells (H, W) that a segmentation network finds in an area, by tiles with a halo as an analysis has them."""
+    side, device = card.image_px, next(part.parameters()).device
+    height, width = field.labels.shape
+    pixels = np.pad(field.pixels, ((0, 0), (0, -height % side), (0, -width % side)))
+    whole = np.zeros((2, *pixels.shape[1:]), np.float32)
+    for y0 in range(0, pixels.shape[1], CORE * side):
+        for x0 in range(0, pixels.shape[2], CORE * side):
+            top, left = max(0, y0 - side), max(0, x0 - side)
+            tile = pixels[:, top : y0 + (CORE + 1) * side, left : x0 + (CORE + 1) * side]
+            x = torch.from_numpy(tile.astype(np.float32))[None].to(device)
+            with torch.no_grad():
+                found = maps(part, x)[0].cpu().numpy()
+            core = found[:, y0 - top : y0 - top + CORE * side, x0 - left : x0 - left + CORE * side]
+            whole[:, y0 : y0 + core.shape[1], x0 : x0 + core.shape[2]] = core
+    labels, _ = instances_from_maps(*whole[:, :height, :width], pixel_um=card.pixel_um)
+    return labels
