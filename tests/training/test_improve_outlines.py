@@ -215,19 +215,19 @@ def test_what_is_drawn_is_learned_and_other_looks_are_not_forgotten(
             tmp_path / f"job_{weight}",
             model="dama-brain7",
             near_um=4.0,
-            **{**QUICK, "outline_steps": 8, "rehearse_outlines": weight},
+            **{**QUICK, "outline_steps": 20, "rehearse_outlines": weight},
         )
         lesson, _ = learned(settings, model)
         field = lesson.learned[0]
-        x = torch.from_numpy(field.pixels[None, :, :128, :128].astype(np.float32))
-        zone = field.zone[:128, :128]
+        x = torch.from_numpy(field.pixels[None, :, :256, :256].astype(np.float32))
+        zone = field.zone[:256, :256]
 
         def said(look: torch.Tensor, lesson: OutlineLesson = lesson) -> list[np.ndarray]:  # type: ignore[type-arg]
             with torch.no_grad():
                 return [part(look).sigmoid()[0, 0].numpy() for part in (lesson.parent, lesson.part)]
 
         if not weight:
-            truth = field.labels[:128, :128] > 0
+            truth = field.labels[:256, :256] > 0
             off = [np.abs(each - truth)[zone == OWN].mean() for each in said(x)]
             assert off[1] < off[0]
         one, other = said(x**2)
@@ -300,7 +300,7 @@ def test_types_and_outlines_in_one_job_and_each_is_taken_by_itself(
     assert "outlines" in taken["outlines"].training["improved"]
     assert "cells_per_class" in taken["types"].training["improved"]
     assert taken["outlines"].metrics["segments"]["validation"]["n"] == report["outlines"]["n"]
-    assert taken["types"].metrics["segments"] == load_card("dama-brain7").metrics["segments"]
+    assert "segments" not in taken["types"].metrics and "types" not in taken["outlines"].metrics
     name = improvement.accept(tmp_path / "job", "both", parts=["types", "outlines"])
     both = load_model(name).state()
     assert {key.split(".")[0] for key in parent if not torch.equal(parent[key], both[key])} == {

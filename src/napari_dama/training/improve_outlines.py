@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     Stop = Callable[[], bool]
 
 TILE_PX: Final = 128
+WARMUP: Final = 5
 ZOOM: Final = (0.8, 1.25)
 OTHER_ZOOM: Final = (0.6, 1.6)
 OTHER_POWER: Final = (0.4, 1.2)
@@ -193,7 +194,8 @@ class OutlineLesson:
                 self._save(run, optimiser, step)
                 raise Interrupted(f"stopped at step {step} of {steps} of the outlines; resuming continues it")
             for group in optimiser.param_groups:
-                group["lr"] = settings.outline_lr * 0.5 * (1 + np.cos(np.pi * step / steps))
+                rising = min(1.0, (step + 1) / WARMUP)
+                group["lr"] = settings.outline_lr * rising * 0.5 * (1 + np.cos(np.pi * step / steps))
             loss = self.loss(step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

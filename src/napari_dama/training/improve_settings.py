@@ -109,8 +109,8 @@ class ImproveSettings(RunSettings):
     near_um: float = Field(8.0, ge=1, le=100)
     outline_steps: int = Field(60, ge=1, le=100_000)
     outline_batch: int = Field(4, ge=1, le=1024)
-    outline_lr: float = Field(1e-3, gt=0, le=1)
-    rehearse_outlines: float = Field(1.0, ge=0, le=100)
+    outline_lr: float = Field(5e-4, gt=0, le=1)
+    rehearse_outlines: float = Field(2.0, ge=0, le=100)
     classes: list[str]
     class_colours: list[str]
     parent_classes: list[str | None]
