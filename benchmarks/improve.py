@@ -171,8 +171,11 @@ def jobs(made: Corrected, options: Any, shift: str, seed: int, found: dict[Any, 
         correct(made, order[:count])
         out = made.result.parent / f"job_{shift.replace(' ', '_')}_{seed}_{count}"
         begun = time.perf_counter()
-        settings = prepare([find_corrected(made.slide)], out, model=options.model, device="cpu")
-        outcome = improve(settings)
+        settings = prepare(
+            [find_corrected(made.slide)], out, model=options.model, learn=["types"], device="cpu"
+        )
+        outcome = improve(settings).types
+        assert outcome is not None
         seconds = time.perf_counter() - begun
         for way, value in (("before", outcome.before), ("after", outcome.after)):
             found.setdefault((shift, count, f"job, {way}"), []).append(

@@ -322,7 +322,8 @@ def _refusal(troubles: Mapping[str, DamaError], corrected: Sequence[Corrected]) 
     """One error for all that cannot be learned: that of the types, and of outlines where some were corrected."""
     first = troubles.get("types") or troubles["outlines"]
     other = troubles.get("outlines")
-    if other is None or other is first or not any(each.corrections.outlines for each in corrected):
+    begun = any(each.corrections.outlines or each.corrections.removed for each in corrected)
+    if other is None or other is first or not begun:
         return first
     return type(first)(f"{first} {other}")
 
