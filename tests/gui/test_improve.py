@@ -211,7 +211,7 @@ def test_outlines_in_plain_facts() -> None:
     shown = outcome_of({"improved": ["outlines"], "outlines": {**report, **sides}}, "name")
     assert shown.types is None and shown.improved == ("outlines",) and shown.outlines is not None
     assert "70 % before, 80 % after" in shown.outlines.headline
-    assert "overlap" not in shown.outlines.table and "1 ▲" in shown.outlines.table
+    assert "overlap" not in shown.outlines.table and "1 ▼" in shown.outlines.table
 
 
 def test_types_and_outlines_in_one_press(

@@ -253,18 +253,18 @@ def outlines_of(report: Mapping[str, Any]) -> OutlinesShown:
     n, corrected = int(report["n"]), int(report["corrected"])
     headline = f"Outlines found (F1): {_share(before['f1'])} before, {_share(after['f1'])} after"
     lines = [
-        ("corrected, found", corrected, "found_corrected", 1),
-        ("corrected, overlap", corrected, "overlap", 1),
-        ("near them, found", n - corrected, "found_near", 1),
-        ("false", "", "false", -1),
+        ("corrected, found", corrected, "found_corrected"),
+        ("corrected, overlap", corrected, "overlap"),
+        ("near them, found", n - corrected, "found_near"),
+        ("false (fewer is better)", "", "false"),
     ]
     rows = ["<tr><th align='left'>outlines</th><th>cells</th><th>before</th><th>after</th></tr>"]
-    for title, cells, key, sign in lines:
+    for title, cells, key in lines:
         one, other = before[key], after[key]
         if one is None or other is None:
             continue
         words = [_share(v) if key == "overlap" else str(v) for v in (one, other)]
-        rows.append(_row(title, cells, *words, sign * (other - one)))
+        rows.append(_row(title, cells, *words, other - one))
     return OutlinesShown(
         headline,
         str(report["verdict"]),
@@ -274,8 +274,8 @@ def outlines_of(report: Mapping[str, Any]) -> OutlinesShown:
     )
 
 
-def _row(title: str, cells: object, before: str, after: str, better: float) -> str:
-    sign = "" if not better else " ▲" if better > 0 else " ▼"
+def _row(title: str, cells: object, before: str, after: str, change: float) -> str:
+    sign = "" if not change else " ▲" if change > 0 else " ▼"
     return (
         f"<tr><td>{escape(title)}</td><td align='right'>{cells}</td><td align='right'>{before}</td>"
         f"<td align='right'>{after}{sign}</td></tr>"
