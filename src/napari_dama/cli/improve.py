@@ -235,7 +235,7 @@ def _tell_types(facts: dict[str, Any]) -> None:
 def _tell_outlines(facts: dict[str, Any]) -> None:
     before, after = facts["before"], facts["after"]
     near = facts["n"] - facts["corrected"]
-    lines = [
+    lines: list[tuple[str, Any, str, Any]] = [
         ("outlines found (F1 at IoU 0.5)", facts["n"], "f1", _share),
         ("overlap of the corrected (mean IoU)", facts["corrected"], "overlap", _share),
         ("found, of the corrected", facts["corrected"], "found_corrected", str),

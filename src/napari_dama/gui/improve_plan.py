@@ -263,8 +263,8 @@ def outlines_of(report: Mapping[str, Any]) -> OutlinesShown:
         one, other = before[key], after[key]
         if one is None or other is None:
             continue
-        words = [_share(v) if key == "overlap" else str(v) for v in (one, other)]
-        rows.append(_row(title, cells, *words, other - one))
+        before_words, after_words = (_share(v) if key == "overlap" else str(v) for v in (one, other))
+        rows.append(_row(title, cells, before_words, after_words, other - one))
     return OutlinesShown(
         headline,
         str(report["verdict"]),

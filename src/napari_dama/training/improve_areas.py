@@ -264,7 +264,7 @@ class _Slide:
 
 def _areas_of(slide: _Slide, parts: OutlineParts, context_px: int) -> None:
     """Make the areas of one slide, held-out ones first, so that the others can be kept from seeing them."""
-    table = parts.table
+    table: Any = parts.table
     near = int(np.ceil(slide.near_px))
     mine = table.index[table["slide"] == slide.number]
     boxes = {row: Region(*(int(table.at[row, side]) for side in ("y0", "y1", "x0", "x1"))) for row in mine}

@@ -296,7 +296,7 @@ def _outlines(
         corrected, card, near_um=settings.near_um, share=settings.validation_share, seed=settings.seed
     )
     sides = parts.table["part"].value_counts()
-    areas = [area.part for area in parts.areas]
+    areas = [str(area.part) for area in parts.areas]
     return parts, {
         "how": parts.how,
         "learned": int(sides.get(LEARN, 0)),
