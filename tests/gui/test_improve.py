@@ -24,6 +24,7 @@ from napari_dama.gui.place import bare
 from napari_dama.jobs import improvement
 from napari_dama.jobs.folder import JobView
 from napari_dama.models.shelf import load_card, load_model
+from napari_dama.predict.record import RUN_FILE, read_run, write_json
 
 pytestmark = pytest.mark.gui
 Wait = Callable[[Callable[[], bool]], None]
@@ -226,6 +227,8 @@ def test_types_and_outlines_in_one_press(
     own = tmp_path / made.result.name
     shutil.copytree(made.result, own)  # its outlines will change
     slide = Path(shutil.copy(made.slide, tmp_path))
+    record = read_run(own)
+    write_json(own / RUN_FILE, {**record, "slide": {**record["slide"], "path": str(slide)}})
     correct_outlines(Outlined(slide, own, expand_labels(labels, 2)), acts, write=False)
     dock.session.annotator.close()
     copy = Corrected(slide, own, made.truth[~made.truth["label"].isin(chosen)])
