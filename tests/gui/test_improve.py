@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtCore import Qt
+from skimage.segmentation import expand_labels
+from tests.corrected_outlines import Outlined, correct_outlines, read_labels
 from tests.corrected_slide import Corrected, make_slide
 from tests.gui.conftest import add_slide
 
@@ -20,6 +24,7 @@ from napari_dama.gui.place import bare
 from napari_dama.jobs import improvement
 from napari_dama.jobs.folder import JobView
 from napari_dama.models.shelf import load_card, load_model
+from napari_dama.predict.record import RUN_FILE, read_run, write_json
 
 pytestmark = pytest.mark.gui
 Wait = Callable[[Callable[[], bool]], None]
@@ -92,8 +97,10 @@ def test_correct_improve_accept_and_export(
     outcome = panel.look.outcome
     assert "before" in panel.headline.text() and "held-out cells" in panel.sentence.text()
     assert "no random sample" in panel.sampling.text() and "microglia" in panel.table.text()
-    assert np.sum(outcome.after.counts) == np.sum(outcome.before.counts) > 10
-    right = [sum(m.counts[i][i] for i in range(len(m.classes))) for m in (outcome.before, outcome.after)]
+    assert outcome.outlines is None and panel.outlines.isHidden() and panel.take_types.isHidden()
+    matrices = (outcome.types.before, outcome.types.after)
+    assert np.sum(matrices[1].counts) == np.sum(matrices[0].counts) > 10
+    right = [sum(m.counts[i][i] for i in range(len(m.classes))) for m in matrices]
     assert right[1] > right[0]
     job = panel.job
     before = cells.types.copy()
@@ -178,6 +185,84 @@ def test_what_is_shown_follows_from_plain_facts() -> None:
         "confusion": [[2, 0, 0], [0, 0, 0], [1, 0, 1]],
     }
     report = {"classes": ["a", "b", "c"], "before": side, "after": side, "verdict": "open", "sentence": "s"}
-    shown = outcome_of({**report, "sampling": "How.", "untested": ["b"]}, "name")
+    outcome = outcome_of({**report, "sampling": "How.", "untested": ["b"]}, "name")
+    shown = outcome.types
+    assert shown is not None and outcome.outlines is None
     assert "75 %" in shown.headline and "<td>b</td>" not in shown.table
     assert shown.sampling == "How. Not tested, having too few cells: b."
+
+
+def test_outlines_in_plain_facts() -> None:
+    card = load_card("dama-brain7")
+    few = resolve_start({"neuron": 3}, card, is_open=True, outlines=5)
+    assert few.counts == "3 corrected or confirmed cells: 3 neuron. 5 corrected outlines."
+    assert "For types: still needed: 17 more" in few.blocker
+    assert "For outlines: still needed: 7 more corrected outlines (5 of at least 12" in few.blocker
+    drawn = resolve_start({"neuron": 3}, card, is_open=True, outlines=12)
+    assert not drawn.blocker and "learns outlines from them" in drawn.hint
+    assert "Outlines within 8 µm of the ones you corrected are taken as right." in drawn.hint
+    assert "Types are not learned yet. Still needed: 17 more" in drawn.hint
+    both = resolve_start({"neuron": 30, "astrocyte": 9}, card, is_open=True, outlines=40)
+    assert "learns types and outlines" in both.hint
+    types = resolve_start({"neuron": 30, "astrocyte": 9}, card, is_open=True, outlines=1)
+    assert "learns types from them" in types.hint and "Outlines are not learned yet" in types.hint
+    side = {"f1": 0.7, "overlap": None, "found_corrected": 2, "found_near": 30, "false": 4}
+    report = {"n": 44, "corrected": 12, "verdict": "open", "sentence": "s", "sampling": "How."}
+    sides = {"before": side, "after": {**side, "f1": 0.8, "false": 1}}
+    shown = outcome_of({"improved": ["outlines"], "outlines": {**report, **sides}}, "name")
+    assert shown.types is None and shown.improved == ("outlines",) and shown.outlines is not None
+    assert "70 % before, 80 % after" in shown.outlines.headline
+    assert "overlap" not in shown.outlines.table and "1 ▼" in shown.outlines.table
+
+
+def test_types_and_outlines_in_one_press(
+    window: Any, made: Corrected, qtbot: Any, wait_for: Wait, tmp_path: Path
+) -> None:
+    """Cells typed by keys, outlines corrected earlier: one job learns both, and the outlines alone are taken."""
+    dock, panel = window, window.annotate.improve
+    labels = read_labels(made.result)
+    chosen = made.truth["label"].sample(20, random_state=5).tolist()
+    acts: list[tuple[set[int], set[int]]] = [({label}, {label}) for label in chosen[:16]]
+    acts += [({label}, set()) for label in chosen[16:]]
+    own = tmp_path / made.result.name
+    shutil.copytree(made.result, own)  # its outlines will change
+    slide = Path(shutil.copy(made.slide, tmp_path))
+    record = read_run(own)
+    write_json(own / RUN_FILE, {**record, "slide": {**record["slide"], "path": str(slide)}})
+    correct_outlines(Outlined(slide, own, expand_labels(labels, 2)), acts, write=False)
+    dock.session.annotator.close()
+    copy = Corrected(slide, own, made.truth[~made.truth["label"].isin(chosen)])
+    bare(dock.viewer).layers.clear()
+    add_slide(bare(dock.viewer), slide)
+    open_result(dock, copy, wait_for)
+    wait_for(lambda: "20 corrected outlines" in panel.counts.text())
+    assert "learns outlines" in panel.hint.text() and panel.start.isEnabled()
+    correct_by_keys(dock, copy, qtbot, 60)
+    wait_for(lambda: "learns types and outlines" in panel.hint.text())
+    panel.options = {"outline_steps": 2, "outline_batch": 1}
+    qtbot.mouseClick(panel.start, Qt.MouseButton.LeftButton)
+    wait_for(lambda: panel.job is not None)
+    wait_for(lambda: panel.look is not None and panel.look.outcome is not None)
+    outcome = panel.look.outcome
+    assert outcome.types is not None and outcome.outlines is not None
+    assert not panel.outlines.isHidden() and not panel.take_types.isHidden()
+    assert "Outlines found (F1)" in panel.outlines.headline.text()
+    assert "taken as right" in panel.outlines.sampling.text()
+    assert panel.take_types.isChecked() == ("types" in outcome.improved)
+    assert panel.outlines.take.isChecked() == ("outlines" in outcome.improved)
+    panel.take_types.setChecked(False)
+    panel.outlines.take.setChecked(False)
+    assert not panel.accept.isEnabled()
+    panel.outlines.take.setChecked(True)
+    assert panel.accept.isEnabled() and not panel.anew.isEnabled()
+    panel.name.setText("drawn")
+    types = dock.session.cells.types.copy()
+    job = panel.job
+    qtbot.mouseClick(panel.accept, Qt.MouseButton.LeftButton)
+    wait_for(lambda: dock.model_box.currentText() == "drawn")
+    wait_for(lambda: panel.work is None and not panel.doing)
+    assert improvement.decision_of(job)["parts"] == ["outlines"]
+    parent, taken = load_model("dama-brain7").state(), load_model("drawn").state()
+    assert {k.split(".")[0] for k in parent if not torch.equal(parent[k], taken[k])} == {"segments"}
+    assert (dock.session.cells.types == types).all()
+    assert dock.state.model == "drawn"  # the next analysis uses it

@@ -209,7 +209,8 @@ def test_an_exchanged_marker_is_learned_and_the_model_goes_on_the_shelf(
     parent = load_card("dama-brain7")
     settings = prepare([find_corrected(made.slide)], tmp_path / "job", device="cpu")
     assert settings.init.endswith("dama-brain7") and settings.classes == parent.classes
-    found = improve(settings)
+    found = improve(settings).types
+    assert found is not None
     assert found.verdict == "better" and found.after.balanced_accuracy > found.before.balanced_accuracy + 0.1
     job = tmp_path / "job"
     report = improvement.read_report(job)
@@ -280,7 +281,8 @@ def test_other_ways_to_learn(
 ) -> None:
     correct(made, made.truth["label"].sample(40, random_state=4))
     settings = prepare([find_corrected(made.slide)], tmp_path / "job", device="cpu", **options)
-    found = improve(settings)
+    found = improve(settings).types
+    assert found is not None
     learned = improvement.read_report(tmp_path / "job")["learned"]
     assert found.n > 3 and (learned["unreviewed"] > 0) == ("rehearse" in options)
     old, new = load_model("dama-brain7").state(), load_model(tmp_path / "job" / "model").state()
@@ -307,7 +309,8 @@ def test_wrong_corrections_make_it_worse_and_that_is_said(
         names[(names.index(kind) + 1) % len(names)] for kind in table.loc[learn, "type"]
     ]
     table.to_csv(file, index=False)
-    found = improve(settings)
+    found = improve(settings).types
+    assert found is not None
     assert found.verdict == "worse" and "WORSE" in found.sentence
     assert any("Worse than its parent" in limit for limit in Card.read(tmp_path / "job" / "model").limits)
 

@@ -1,4 +1,4 @@
-"""improve: a model learns from corrected cells, is compared with its parent, and goes on the shelf or not."""
+"""improve: a model learns from what was corrected, is compared with its parent, and goes on the shelf or not."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from napari_dama.training.improve_settings import ImproveSettings
 
 
+FIXED = ("out", "init", "learn", "slides", "areas", "classes", "class_colours", "parent_classes")
+"""Settings that follow from the corrections, or have an option of their own."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(cls=GreedyCommand)(improve)
@@ -36,6 +40,12 @@ def improve(
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model to improve; by default the one that made the result.")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="types or outlines: learn, or with --accept take, that alone. By default, what can be or improved."
+        ),
     ] = None,
     encoder: Annotated[
         bool, typer.Option("--encoder", help="Let the whole network learn, and not its last layer only.")
@@ -58,7 +68,7 @@ def improve(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Improve a model's cell types with corrected cells; before and after, on cells that were held out.
+    """Improve a model with corrected types and outlines; before and after, on what was held out.
 
     Without slides, show a job that has finished, accept it or discard it.
 
@@ -70,10 +80,16 @@ def improve(
 
       napari-dama improve -o better --accept my-brain7
 
+      napari-dama improve -o better --accept my-brain7 --only outlines
+
       napari-dama improve -o better --discard
     """
     from napari_dama.jobs import improvement
+    from napari_dama.training.improve_data import LESSONS
 
+    if only not in (None, *LESSONS):
+        raise SettingsError(f"--only is types or outlines, got {only!r}")
+    lessons = None if only is None else [only]
     if discard:
         if sources or accept:
             raise SettingsError("--discard is for a job that stands: leave slides and --accept out")
@@ -81,7 +97,7 @@ def improve(
         print_facts({"discarded": str(out)})
         return
     if sources:
-        settings = _prepared(sources, out, model, encoder, pseudo_labels, pairs, overwrite=overwrite)
+        settings = _prepared(sources, out, model, lessons, encoder, pseudo_labels, pairs, overwrite=overwrite)
         if detach:
             if accept:
                 raise SettingsError("--detach comes back before the job has ended: accept it later")
@@ -93,7 +109,8 @@ def improve(
         raise SettingsError(f"{out} holds no finished improvement; give the corrected slides to make one")
     facts = {"job": str(out), **report, "decision": improvement.read_decision(out) or None}
     if accept:
-        facts |= {"accepted": improvement.accept(out, accept, overwrite=overwrite), "decision": "accepted"}
+        taken = improvement.accept(out, accept, parts=lessons, overwrite=overwrite)
+        facts |= {"accepted": taken, **improvement.decision_of(out)}
     print_json(facts) if as_json else _tell(facts)
 
 
@@ -101,6 +118,7 @@ def _prepared(
     sources: list[Path],
     out: Path,
     model: str | None,
+    lessons: list[Any] | None,
     encoder: bool,
     pseudo_labels: bool,
     pairs: list[str] | None,
@@ -117,11 +135,16 @@ def _prepared(
     options: dict[str, Any] = dict(given)
     for pair in pairs or []:
         key, sign, text = pair.partition("=")
-        if not sign or key.strip() in ("out", "init", "slides", "classes", "class_colours", "parent_classes"):
+        if not sign or key.strip() in FIXED:
             raise SettingsError(f"--set takes key=value of a setting that is free, got {pair!r}")
         options[key.strip()] = _value(text)
     return prepare(
-        [find_corrected(source) for source in sources], out, model=model, overwrite=overwrite, **options
+        [find_corrected(source) for source in sources],
+        out,
+        model=model,
+        learn=lessons,
+        overwrite=overwrite,
+        **options,
     )
 
 
@@ -167,34 +190,63 @@ def _detach(settings: ImproveSettings, *, overwrite: bool, as_json: bool) -> Non
 
 
 def _tell(facts: dict[str, Any]) -> None:
-    """The comparison as a table, and what can be said of it."""
+    """The comparisons as tables, and what can be said of them."""
+    if "before" in facts:
+        _tell_types(facts)
+    if "outlines" in facts:
+        _tell_outlines(facts["outlines"])
+    for hint in facts.get("hints", []):
+        typer.echo(hint)
+    if facts.get("accepted"):
+        typer.echo(f"on the shelf: {facts['accepted']}, with its {' and '.join(facts['parts'])}")
+    elif facts["decision"]:
+        typer.echo(f"decided: {facts['decision']}")
+    else:
+        improved = facts.get("improved", [])
+        typer.echo(f"improved on the held-out part: {' and '.join(improved) or 'nothing'}")
+        place = shlex.quote(facts["job"])
+        typer.echo(f"to take it: napari-dama improve -o {place} --accept NAME; to drop it: --discard")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _tell_types(facts: dict[str, Any]) -> None:
     before, after = facts["before"], facts["after"]
-
-    def share(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.0f} %"
-
     rows = [
-        {"class": name, "held out": sum(before["confusion"][i]), "before": share(before["recall"][i])}
-        | {"after": share(after["recall"][i])}
+        {"class": name, "held out": sum(before["confusion"][i]), "before": _share(before["recall"][i])}
+        | {"after": _share(after["recall"][i])}
         for i, name in enumerate(facts["classes"])
     ]
     rows.append(
         {
             "class": "mean of the classes",
             "held out": facts["n"],
-            "before": share(before["balanced_accuracy"]),
-            "after": share(after["balanced_accuracy"]),
+            "before": _share(before["balanced_accuracy"]),
+            "after": _share(after["balanced_accuracy"]),
         }
     )
     print_table(rows)
     typer.echo(facts["sentence"])
     typer.echo(facts["sampling"])
-    for hint in facts.get("hints", []):
-        typer.echo(hint)
-    if facts.get("accepted"):
-        typer.echo(f"on the shelf: {facts['accepted']}")
-    elif facts["decision"]:
-        typer.echo(f"decided: {facts['decision']}")
-    else:
-        place = shlex.quote(facts["job"])
-        typer.echo(f"to take it: napari-dama improve -o {place} --accept NAME; to drop it: --discard")
+
+
+def _tell_outlines(facts: dict[str, Any]) -> None:
+    before, after = facts["before"], facts["after"]
+    near = facts["n"] - facts["corrected"]
+    lines: list[tuple[str, Any, str, Any]] = [
+        ("outlines found (F1 at IoU 0.5)", facts["n"], "f1", _share),
+        ("overlap of the corrected (mean IoU)", facts["corrected"], "overlap", _share),
+        ("found, of the corrected", facts["corrected"], "found_corrected", str),
+        ("found, of those near", near, "found_near", str),
+        ("false finds", "", "false", str),
+    ]
+    print_table(
+        [
+            {"outlines": title, "held out": n, "before": words(before[key]), "after": words(after[key])}
+            for title, n, key, words in lines
+        ]
+    )
+    typer.echo(facts["sentence"])
+    typer.echo(facts["sampling"])

@@ -14,6 +14,7 @@ import pandas as pd
 from psygnal import Signal
 
 from napari_dama.cells.carry import carry
+from napari_dama.cells.corrected_outlines import corrected_outlines
 from napari_dama.cells.correction_records import (
     class_record,
     header,
@@ -246,6 +247,10 @@ class Annotator:
         rows = self.cells.rows_of(np.fromiter(self._reviewed, np.int64, len(self._reviewed)))
         names, counts = np.unique(self.cells.types[rows[rows >= 0]].astype(str), return_counts=True)
         return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def outline_count(self) -> int:
+        """Outlines that a person drew, changed or deleted."""
+        return len(corrected_outlines(self._done))
 
     # -- types -------------------------------------------------------------------------------------------------
 

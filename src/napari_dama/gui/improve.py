@@ -23,7 +23,8 @@ from superqt import QCollapsible
 from napari_dama.errors import Interrupted, JobError
 from napari_dama.gui import tooltips
 from napari_dama.gui.confusion import ConfusionView
-from napari_dama.gui.improve_plan import ENDED, Look, job_for, look_at, resolve_start
+from napari_dama.gui.improve_outlines import OutlinesOutcome
+from napari_dama.gui.improve_plan import ENDED, Look, Outcome, job_for, look_at, resolve_start
 from napari_dama.gui.quiet import load_torch
 from napari_dama.gui.style import beside, heading, muted, narrow, wrapped
 from napari_dama.gui.work import Report, Stop, Work
@@ -65,6 +66,7 @@ class ImprovePanel(QWidget):
         self.work: Work | None = None
         self.reading: Work | None = None
         self.doing = ""
+        self.options: dict[str, Any] = {}  # further settings of the job, for scripts
         self._of: Found | None = None  # the opening of a result whose jobs were looked for
         self._build()
         self.timer = QTimer(self)
@@ -111,6 +113,10 @@ class ImprovePanel(QWidget):
                 inside.setContentsMargins(0, 0, 0, 0)
         self.fold.collapse(animate=False)
         self.sampling = muted(QLabel())
+        self.take_types = QCheckBox("Take the types")
+        self.take_types.setToolTip(tooltips.IMPROVE_TAKE)
+        self.outlines = OutlinesOutcome(VERDICT_COLOURS)
+        self.missing = muted(QLabel())
         self.name = narrow(QLineEdit(), tooltips.IMPROVE_NAME)
         self.anew = QCheckBox("Tell unreviewed cells anew")
         self.anew.setToolTip(tooltips.IMPROVE_ANEW)
@@ -122,12 +128,15 @@ class ImprovePanel(QWidget):
         layout.setSpacing(6)
         self.begin = [self.counts, self.blocker, self.hint, self.encoder, self.pseudo, self.start]
         self.going = [self.progress, self.state, self.cancel]
-        self.done = [self.headline, self.sentence, self.table, self.fold, self.sampling, self.name, self.anew]
+        self.of_types = [self.headline, self.sentence, self.table, self.fold, self.sampling, self.take_types]
+        self.done = [*self.of_types, self.outlines, self.missing, self.name, self.anew]
         layout.addWidget(heading("Improve the model"))
         for widget in [*self.begin, *self.going, *self.done]:
             layout.addWidget(widget)
         layout.addLayout(beside(self.accept, self.discard))
         self.start.clicked.connect(self.improve)
+        self.take_types.toggled.connect(self._sync_taking)
+        self.outlines.take.toggled.connect(self._sync_taking)
         self.cancel.clicked.connect(self.stop)
         self.accept.clicked.connect(self.take)
         self.discard.clicked.connect(self.leave)
@@ -157,11 +166,41 @@ class ImprovePanel(QWidget):
         self.progress.setVisible(waits and not ended and (outcome is None or bool(self.doing)))
         for widget in [*self.done, self.accept, self.discard]:
             widget.setVisible(outcome is not None and not self.doing)
+        if outcome is not None and not self.doing:
+            self._sync_done(outcome)
         self.discard.setVisible((outcome is not None or ended) and not self.doing)
         if running is not None and not self.doing:
             self.state.setText(running.text)
             self.progress.setRange(0, 0 if running.share is None else 1000)
             self.progress.setValue(int(1000 * (running.share or 0)))
+
+    def _sync_done(self, outcome: Outcome) -> None:
+        """Show what was learned only; where that is both, each can be taken without the other."""
+        both = outcome.types is not None and outcome.outlines is not None
+        for widget in self.of_types:
+            widget.setVisible(outcome.types is not None)
+        self.outlines.setVisible(outcome.outlines is not None)
+        self.anew.setVisible(outcome.types is not None)
+        self.take_types.setVisible(both)
+        self.outlines.take.setVisible(both)
+        self.missing.setVisible(bool(outcome.hints))
+        self._sync_taking()
+
+    def _sync_taking(self) -> None:
+        taken = self.taken
+        self.accept.setEnabled(bool(taken))
+        self.anew.setEnabled("types" in taken)
+
+    @property
+    def taken(self) -> list[str]:
+        """What is to be accepted: ``types``, ``outlines``, both or, both being unticked, nothing."""
+        outcome = None if self.look is None else self.look.outcome
+        if outcome is None:
+            return []
+        if outcome.types is None or outcome.outlines is None:
+            return ["outlines"] if outcome.types is None else ["types"]
+        ticked = [("types", self.take_types), ("outlines", self.outlines.take)]
+        return [name for name, box in ticked if box.isChecked()]
 
     def _sync_start(self, *, shown: bool) -> None:
         found = self.annotator.found
@@ -169,6 +208,7 @@ class ImprovePanel(QWidget):
             self.annotator.reviewed_counts() if found is not None else {},
             self.session.card,
             is_open=self.annotator.is_open,
+            outlines=self.annotator.outline_count() if found is not None else 0,
             renamed=self.annotator.renamed,
         )
         self.counts.setText(start.counts)
@@ -205,6 +245,7 @@ class ImprovePanel(QWidget):
             "encoder": self.encoder.isChecked(),
             "pseudo_labels": self.pseudo.isChecked(),
             "device": self.session.state.analyse.device,
+            **self.options,
         }
         model = card.name
 
@@ -221,7 +262,7 @@ class ImprovePanel(QWidget):
                 discard_prepared(out)
                 raise
 
-        self._do("Parting the corrected cells into learned and held out...", task, self._on_begun)
+        self._do("Parting the corrections into learned and held out...", task, self._on_begun)
 
     def _on_begun(self, job: Path) -> None:
         self._watch(job)
@@ -256,18 +297,28 @@ class ImprovePanel(QWidget):
         if look.outcome is not None or look.running.state in ENDED:
             self.timer.stop()
         if fresh and look.outcome is not None:
-            outcome = look.outcome
-            self.headline.setText(f"<b>{outcome.headline}</b>")
-            colour = VERDICT_COLOURS.get(outcome.verdict, "")
-            self.sentence.setStyleSheet(f"color: {colour};" if colour else "")
-            self.sentence.setText(outcome.sentence)
-            self.table.setText(outcome.table)
-            self.before.show_matrix(outcome.before)
-            self.after.show_matrix(outcome.after)
-            self.fold.collapse(animate=False)  # it measures its contents when it is opened
-            self.sampling.setText(outcome.sampling)
-            self.name.setText(outcome.name)
+            self._fill(look.outcome)
         self.sync()
+
+    def _fill(self, outcome: Outcome) -> None:
+        """Write down what was found out, once."""
+        types = outcome.types
+        if types is not None:
+            self.headline.setText(f"<b>{types.headline}</b>")
+            colour = VERDICT_COLOURS.get(types.verdict, "")
+            self.sentence.setStyleSheet(f"color: {colour};" if colour else "")
+            self.sentence.setText(types.sentence)
+            self.table.setText(types.table)
+            self.before.show_matrix(types.before)
+            self.after.show_matrix(types.after)
+            self.fold.collapse(animate=False)  # it measures its contents when it is opened
+            self.sampling.setText(types.sampling)
+        if outcome.outlines is not None:
+            self.outlines.show_outcome(outcome.outlines)
+        self.take_types.setChecked("types" in outcome.improved)
+        self.outlines.take.setChecked("outlines" in outcome.improved)
+        self.missing.setText(outcome.hints)
+        self.name.setText(outcome.name)
 
     def _on_lost(self, error: Exception) -> None:
         """The folder is gone: somebody deleted it."""
@@ -289,22 +340,23 @@ class ImprovePanel(QWidget):
 
     def take(self) -> None:
         """Put the improved model on the shelf and choose it."""
-        job, name = self.job, self.name.text().strip()
-        if job is not None:
+        job, name, taken = self.job, self.name.text().strip(), self.taken
+        if job is not None and taken:
             self._do(
                 "Putting the model on the shelf...",
-                lambda progress, stop: improvement.accept(job, name or None),
-                self._on_taken,
+                lambda progress, stop: improvement.accept(job, name or None, parts=taken),
+                lambda found: self._on_taken(found, taken),
             )
 
-    def _on_taken(self, name: str) -> None:
+    def _on_taken(self, name: str, taken: list[str]) -> None:
         self._forget_job()
         self.session.refresh_models()
         self.accepted.emit(name)
-        if self.anew.isChecked():
+        if "types" in taken and self.anew.isChecked():
             self.tell_anew(name)
         else:
-            self.noted.emit(f"{name} is on the shelf and chosen.")
+            again = " Analyse again to have its outlines." if "outlines" in taken else ""
+            self.noted.emit(f"{name} is on the shelf and chosen: the next analysis uses it.{again}")
             self.sync()
 
     def leave(self) -> None:

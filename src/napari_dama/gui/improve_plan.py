@@ -11,6 +11,7 @@ from napari_dama.gui.confusion_file import Confusion
 from napari_dama.gui.resolve import duration, unused
 from napari_dama.jobs.folder import read_job, read_status
 from napari_dama.jobs.improvement import free_name, read_report
+from napari_dama.training.improve_areas import near_words, outlines_ready
 from napari_dama.training.improve_data import readiness
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Start:
     Attributes
     ----------
     counts : str
-        Corrected cells of each class, in words.
+        Corrected cells of each class and corrected outlines, in words.
     blocker : str
         Why nothing can be begun yet; empty where it can.
     hint : str
@@ -43,25 +44,46 @@ class Start:
 
 
 def resolve_start(
-    reviewed: Mapping[str, int], card: Card | None, *, is_open: bool, renamed: Mapping[str, str] | None = None
+    reviewed: Mapping[str, int],
+    card: Card | None,
+    *,
+    is_open: bool,
+    outlines: int = 0,
+    renamed: Mapping[str, str] | None = None,
 ) -> Start:
-    """Say what corrected cells allow, with the model that is chosen."""
+    """Say what corrected cells and ``outlines`` allow, with the model that is chosen."""
     if not is_open:
         return Start("", "Correct cells of a result first.", "")
     counts = {name: count for name, count in reviewed.items() if name != UNTYPED and count}
     words = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda each: -each[1]))
     total = sum(counts.values())
     text = f"{total} corrected or confirmed cell{'s' * (total != 1)}" + (f": {words}." if words else ".")
+    text += f" {outlines} corrected outline{'s' * (outlines != 1)}." if outlines else ""
     if card is None:
         return Start(text, "Choose a model first.", "")
-    if "types" not in card.tasks:
-        return Start(text, f"Model {card.name} tells no types: choose another above.", "")
     known = [(renamed or {}).get(name, name) for name in card.classes]
     ready = readiness(counts, known)
-    hint = f"A copy of {card.name} learns from them; the model itself stays as it is. " + " ".join(
-        ready.hints
+    types = ready.blocker if "types" in card.tasks else f"Model {card.name} tells no types."
+    needed = outlines_ready(outlines)
+    drawn = (
+        (f"Still needed: {needed}." if needed else "")
+        if "segments" in card.tasks
+        else "It finds no outlines."
     )
-    return Start(text, ready.blocker, "" if ready.blocker else hint.strip())
+    if types and drawn:
+        if "types" not in card.tasks and "segments" not in card.tasks:
+            return Start(text, f"Model {card.name} tells no types: choose another above.", "")
+        return Start(text, f"For types: {_uncapital(types)} For outlines: {_uncapital(drawn)}", "")
+    what = " and ".join(name for name, why in (("types", types), ("outlines", drawn)) if not why)
+    hints = [f"A copy of {card.name} learns {what} from them; the model itself stays as it is."]
+    hints += [f"Types are not learned yet. {types}"] if types and total else list(ready.hints) * (not types)
+    hints += [f"{near_words()} Learning them takes some minutes."] if not drawn else []
+    hints += [f"Outlines are not learned yet. {drawn}"] if drawn and outlines else []
+    return Start(text, "", " ".join(hints))
+
+
+def _uncapital(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +106,8 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a finished job found out.
+class TypesShown:
+    """What a finished job found out of types.
 
     Attributes
     ----------
@@ -98,8 +120,6 @@ class Outcome:
     table : str
         Recall of each class before and after, HTML.
     before, after : Confusion
-    name : str
-        A free name for the shelf.
     """
 
     headline: str
@@ -109,6 +129,39 @@ class Outcome:
     table: str
     before: Confusion
     after: Confusion
+
+
+@dataclass(frozen=True, slots=True)
+class OutlinesShown:
+    """What a finished job found out of outlines; as `TypesShown`, with F1, overlap and counts in the table."""
+
+    headline: str
+    verdict: str
+    sentence: str
+    sampling: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished job found out.
+
+    Attributes
+    ----------
+    types, outlines
+        Of each what was learned, else None.
+    improved : tuple of str
+        ``types``, ``outlines``: what became better on the held-out part, and is taken unless the user says otherwise.
+    hints : str
+        What was not learned, and why.
+    name : str
+        A free name for the shelf.
+    """
+
+    types: TypesShown | None
+    outlines: OutlinesShown | None
+    improved: tuple[str, ...]
+    hints: str
     name: str
 
 
@@ -154,6 +207,15 @@ def running_of(view: JobView, status: Mapping[str, Any]) -> Running:
 
 def outcome_of(report: Mapping[str, Any], name: str) -> Outcome:
     """Return a report as the window shows it."""
+    hints = [str(hint) for hint in report.get("hints", []) if "not learned" in str(hint)]
+    types = types_of(report) if "before" in report else None
+    outlines = outlines_of(report["outlines"]) if "outlines" in report else None
+    improved = tuple(str(each) for each in report.get("improved", []))
+    return Outcome(types, outlines, improved, " ".join(hints), name)
+
+
+def types_of(report: Mapping[str, Any]) -> TypesShown:
+    """Return what a report says of types as the window shows it."""
     classes = tuple(str(each) for each in report["classes"])
     before, after = report["before"], report["after"]
 
@@ -169,25 +231,54 @@ def outcome_of(report: Mapping[str, Any], name: str) -> Outcome:
         one, other = before["recall"][i], after["recall"][i]
         if one is None:
             continue
-        sign = "" if one == other else " ▲" if other > one else " ▼"
-        rows.append(
-            f"<tr><td>{escape(kind)}</td><td align='right'>{sum(before['confusion'][i])}</td>"
-            f"<td align='right'>{_share(one)}</td><td align='right'>{_share(other)}{sign}</td></tr>"
-        )
-    table = f"<table cellpadding='2'>{''.join(rows)}</table>"
+        rows.append(_row(kind, sum(before["confusion"][i]), _share(one), _share(other), other - one))
     untested = [str(each) for each in report.get("untested", [])]
     sampling = str(report.get("sampling", ""))
     if untested:
         sampling += f" Not tested, having too few cells: {', '.join(untested)}."
-    return Outcome(
+    return TypesShown(
         headline,
         str(report["verdict"]),
         str(report["sentence"]),
         sampling,
-        table,
+        f"<table cellpadding='2'>{''.join(rows)}</table>",
         matrix(before, "before"),
         matrix(after, "after"),
-        name,
+    )
+
+
+def outlines_of(report: Mapping[str, Any]) -> OutlinesShown:
+    """Return what a report says of outlines as the window shows it."""
+    before, after = report["before"], report["after"]
+    n, corrected = int(report["n"]), int(report["corrected"])
+    headline = f"Outlines found (F1): {_share(before['f1'])} before, {_share(after['f1'])} after"
+    lines = [
+        ("corrected, found", corrected, "found_corrected"),
+        ("corrected, overlap", corrected, "overlap"),
+        ("near them, found", n - corrected, "found_near"),
+        ("false (fewer is better)", "", "false"),
+    ]
+    rows = ["<tr><th align='left'>outlines</th><th>cells</th><th>before</th><th>after</th></tr>"]
+    for title, cells, key in lines:
+        one, other = before[key], after[key]
+        if one is None or other is None:
+            continue
+        before_words, after_words = (_share(v) if key == "overlap" else str(v) for v in (one, other))
+        rows.append(_row(title, cells, before_words, after_words, other - one))
+    return OutlinesShown(
+        headline,
+        str(report["verdict"]),
+        str(report["sentence"]),
+        str(report["sampling"]),
+        f"<table cellpadding='2'>{''.join(rows)}</table>",
+    )
+
+
+def _row(title: str, cells: object, before: str, after: str, change: float) -> str:
+    sign = "" if not change else " ▲" if change > 0 else " ▼"
+    return (
+        f"<tr><td>{escape(title)}</td><td align='right'>{cells}</td><td align='right'>{before}</td>"
+        f"<td align='right'>{after}{sign}</td></tr>"
     )
 
 

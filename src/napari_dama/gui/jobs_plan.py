@@ -337,8 +337,9 @@ def _task(settings: Mapping[str, Any], view: JobView) -> str:
     if view.kind == "pretrain":
         return f"Pretraining by {settings.get('method', '?')}, {settings.get('size', '')} network, without labels"
     if view.kind == "improve":
-        how = "the whole network" if settings.get("encoder") else "the last layer"
-        return f"Improvement with corrected cells: {how} learns, and Annotate shows before and after"
+        what = " and ".join(str(each) for each in settings.get("learn") or ["types"])
+        how = ", the whole network learns" if settings.get("encoder") else ""
+        return f"Improvement of {what} with corrections{how}; Annotate shows before and after"
     what = {"types": "cell types", "segments": "outlines"}.get(str(settings.get("task")), "")
     mode = {"frozen": ", encoder frozen", "linear-probe": ", linear probe"}.get(str(settings.get("mode")), "")
     return f"Fine-tuning of {what}{mode}"

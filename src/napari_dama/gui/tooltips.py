@@ -298,12 +298,20 @@ OUTLINES_SEEDS = "Click two spots in a cell, one in each half: it is parted at i
 OUTLINES_KEEP = "Take the outlines over into the result: labels, areas and intensities are measured anew. It can be undone."
 OUTLINES_DISCARD = "Leave the result as it was."
 IMPROVE_START = (
-    "A job learns from the cells that you corrected or confirmed. Some are held out by place; on those the model is "
-    "compared before and after. It runs on when napari is closed, and nothing changes until you accept."
+    "A job learns types from the cells that you corrected or confirmed, and outlines from those that you drew, changed, "
+    "split, merged or deleted. Some are held out by place; on those the model is compared before and after. It runs on when "
+    "napari is closed, and nothing changes until you accept."
+)
+IMPROVE_TAKE = (
+    "Types and outlines are two networks: take either, or both. Ticked is what improved on the held-out part."
+)
+IMPROVE_OUTLINE_TABLE = (
+    "F1 weighs cells that are missed against false ones; a cell counts as found where it shares at least half of the joint "
+    "area with yours (IoU 0.5). Overlap: mean IoU of the held-out outlines that you corrected with what the model finds."
 )
 IMPROVE_ENCODER = (
-    "Else only the last layer learns, within a minute or two. The whole network can learn new looks, takes longer, and "
-    "may forget more of other slides: that was not measured."
+    "Else only the last layer learns types, within a minute or two, and the transformer stays as it is for outlines. The "
+    "whole network can learn new looks, takes longer, and may forget more of other slides."
 )
 IMPROVE_PSEUDO = (
     "Also take cells that nobody looked at but of which the model is sure. On a slide on which it is wrong and sure, this "

@@ -16,6 +16,8 @@ from napari_dama.training.files import read_json, write_json
 from napari_dama.training.improve_settings import ImproveSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from napari_dama.jobs.folder import JobView
 
 REPORT: Final = "improvement.json"
@@ -32,7 +34,23 @@ def read_decision(job: str | Path) -> str:
     return str(read_json(Path(job) / DECISION).get("decision", ""))
 
 
-def accept(job: str | Path, name: str | None = None, *, overwrite: bool = False) -> str:
+def decision_of(job: str | Path) -> dict[str, Any]:
+    """Return the whole decision: ``decision``, ``time``, of an accepted one ``name`` and ``parts``; empty without."""
+    return read_json(Path(job) / DECISION)
+
+
+def learned_parts(report: Mapping[str, Any]) -> list[str]:
+    """Return what an improvement learned: ``types``, ``outlines`` or both."""
+    return [str(each) for each in report.get("learn", ["types"] if report else [])]
+
+
+def accept(
+    job: str | Path,
+    name: str | None = None,
+    *,
+    parts: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> str:
     """Put the improved model on the user's shelf; returns its name there.
 
     Parameters
@@ -41,13 +59,16 @@ def accept(job: str | Path, name: str | None = None, *, overwrite: bool = False)
         Folder of a finished improvement.
     name
         On the shelf; by default one that nothing has yet, after its parent.
+    parts
+        Which of what was learned is taken, ``types``, ``outlines`` or both; the other stays the parent's. By default what
+        improved on the held-out part; of a job that learned one thing, that.
     overwrite
         Replace a model of that name.
 
     Raises
     ------
     JobError
-        The job is no finished improvement, or was discarded.
+        The job is no finished improvement, or was discarded, or did not learn (or, by default, improve) what is asked for.
     OutputError
         The shelf has such a model, or cannot be written.
     ModelError
@@ -55,14 +76,34 @@ def accept(job: str | Path, name: str | None = None, *, overwrite: bool = False)
     """
     path = Path(job)
     _finished(path)
+    wanted, folder = _wanted(path, parts)
     from napari_dama.models.importer import import_model
 
     title = name or free_name(path)
     if not overwrite and any(card.name == title for card in list_models()):
         raise OutputError(f"The shelf has a model {title} already: give another name.")
-    import_model(path / "model", name=title, overwrite=overwrite)
-    _decide(path, "accepted", name=title)
+    import_model(folder, name=title, overwrite=overwrite)
+    _decide(path, "accepted", name=title, parts=wanted)
     return title
+
+
+def _wanted(path: Path, parts: Sequence[str] | None) -> tuple[list[str], Path]:
+    """What is to be taken of a finished improvement, and the folder of the model that has just that."""
+    report = read_report(path)
+    learned = learned_parts(report)
+    wanted = list(parts) if parts is not None else learned
+    if parts is None and len(learned) > 1:
+        wanted = [each for each in learned if each in report.get("improved", [])]
+        if not wanted:
+            raise JobError(
+                "Neither types nor outlines improved on the held-out part: discard, or name what to take (--only)."
+            )
+    strange = [each for each in wanted if each not in learned]
+    if strange or not wanted:
+        what = strange[0] if strange else "nothing"
+        raise JobError(f"{path.name} learned {' and '.join(learned)}: {what} cannot be taken from it.")
+    whole = set(wanted) == set(learned)
+    return wanted, path / ("model" if whole else f"model-{wanted[0]}")
 
 
 def discard(job: str | Path, *, keep: bool = False) -> None:

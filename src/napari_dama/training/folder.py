@@ -37,6 +37,8 @@ FOLDERS = (
     "last",
     "best",
     "model",
+    "model-types",
+    "model-outlines",
     "last.part",
     "best.part",
     "last.old",

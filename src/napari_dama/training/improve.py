@@ -1,48 +1,73 @@
-"""Improve a model's cell types with corrected cells, and measure it beside its parent on cells that were held out.
+"""Improve a model with what people corrected, and measure it beside its parent on what was held out.
 
-The parent's networks stay as they are but for the typing network, which starts from the parent's: its last layer is fitted
-to features that are computed once, and with ``encoder`` the rest follows. The finished model and ``improvement.json`` lie
-in the job's folder; nothing else is changed.
+Types are learned from corrected cells (`napari_dama.training.improve_types`), outlines from areas around corrected ones
+(`napari_dama.training.improve_outlines`); each is a network of its own, so that one may be taken without the other. The
+finished models and ``improvement.json`` lie in the job's folder; nothing else is changed.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor, nn
 
-from napari_dama.errors import Interrupted, SettingsError, StoreError
-from napari_dama.evaluate.before_after import BeforeAfter, compare
-from napari_dama.models.build import new_model, save_model
-from napari_dama.models.model import Model
+from napari_dama.errors import Interrupted, SettingsError
+from napari_dama.models.build import save_model
 from napari_dama.models.shelf import load_model
-from napari_dama.nets.classifier import TypeClassifier
-from napari_dama.predict.cell_crops import cell_crops
 from napari_dama.predict.device import pick_device
-from napari_dama.predict.result import ResultFolder
-from napari_dama.slides.slide import open_slide
-from napari_dama.training.files import write_json
+from napari_dama.training.files import ANNOTATIONS, read_json, write_json
 from napari_dama.training.folder import RunFolder, opened
-from napari_dama.training.held_out import BETWEEN, HELD, LEARN
-from napari_dama.training.improve_data import gone, read_prepared, sampling_words
-from napari_dama.training.improve_fit import Lessons, class_weights, fit_all, fit_head, in_blocks
+from napari_dama.training.held_out import BETWEEN, HELD
+from napari_dama.training.improve_card import (
+    assembled,
+    outlines_sampling,
+    outlines_scores,
+    types_improved,
+    types_scores,
+)
+from napari_dama.training.improve_data import SPLIT, gone
+from napari_dama.training.improve_outlines import TILE_PX, OutlineLesson, load_areas
+from napari_dama.training.improve_types import TypesLesson
+from napari_dama.training.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from numpy.typing import NDArray
+    from torch import nn
 
+    from napari_dama.evaluate.before_after import BeforeAfter
+    from napari_dama.evaluate.outline_change import OutlineChange
     from napari_dama.training.improve_settings import ImproveSettings
 
 REPORT: Final = "improvement.json"
-UNREVIEWED: Final = "unreviewed"
-_TELL_S: Final = 0.5
+_CELL_S: Final = 0.1
+"""A guess at how long a cell's type takes, for the time that is left while outlines are learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """Parent and improved model on what was held out; None for what was not learned."""
+
+    types: BeforeAfter | None
+    outlines: OutlineChange | None
+
+    @property
+    def improved(self) -> list[str]:
+        """What became better on the held-out part, as measured: ``types``, ``outlines``."""
+        found = []
+        if self.types is not None and types_improved(self.types):
+            found.append("types")
+        if self.outlines is not None and self.outlines.improved:
+            found.append("outlines")
+        return found
+
+    @property
+    def sentence(self) -> str:
+        """What can be said of both, for people."""
+        return " ".join(each.sentence for each in (self.types, self.outlines) if each is not None)
 
 
 def improve(
@@ -53,22 +78,23 @@ def improve(
     progress: Callable[[int, int, str], None] | None = None,
     stop: Callable[[], bool] | None = None,
     folder: RunFolder | None = None,
-) -> BeforeAfter:
+) -> Improvement:
     """Run an improvement that `napari_dama.training.improve_data.prepare` made ready.
 
     Parameters
     ----------
     settings
-        Of the job; the corrected cells lie in its folder.
+        Of the job; the corrected cells and outlines lie in its folder.
     resume, overwrite, stop, folder
-        As in `napari_dama.training.pretrain.pretrain`; a run that was stopped begins anew, which takes a minute.
+        As in `napari_dama.training.pretrain.pretrain`. A run that was stopped goes on where its outlines were, and learns
+        types, which takes a minute, anew.
     progress
         Called with (done, in all, what is being done).
 
     Returns
     -------
-    BeforeAfter
-        Parent and improved model on the held-out cells; also in ``improvement.json``, beside ``model``.
+    Improvement
+        Parent and improved model on what was held out; also in ``improvement.json``, beside ``model``.
 
     Raises
     ------
@@ -80,340 +106,117 @@ def improve(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     with opened(folder, settings, resume=resume, overwrite=overwrite) as run, run.failures_told():
-        telling = _Telling(run, progress, stop)
+        telling = Telling(run, progress, stop)
         try:
-            return _Improvement(settings, run, telling).go()
+            return _Run(settings, run, telling).go()
         except Interrupted:
             telling.ended("stopped")
             raise
 
 
-class _Telling:
-    """Says in the folder, and to whoever asked, how far the run is and how long it still takes."""
+class _Run:
+    """One run, from what was corrected to the report."""
 
-    def __init__(
-        self,
-        run: RunFolder,
-        progress: Callable[[int, int, str], None] | None,
-        stop: Callable[[], bool] | None,
-    ) -> None:
-        self.run, self._progress, self._stop = run, progress, stop
-        self.facts: dict[str, Any] = {}
-        self._doing, self._begun, self._told = "", 0.0, 0.0
-
-    def stop(self) -> bool:
-        return self.run.stop_asked() or (self._stop is not None and self._stop())
-
-    def say(self, doing: str, done: int, total: int, rest_s: float = 0.0) -> None:
-        """``rest_s``: seconds that what comes after this takes."""
-        now = time.monotonic()
-        if doing != self._doing:
-            self._doing, self._begun, self._told = doing, now, 0.0
-        if now - self._told < _TELL_S and done < total:
-            return
-        self._told = now
-        left = (now - self._begun) / done * (total - done) + rest_s if done else None
-        self.facts |= {"step": done, "steps": total, "doing": doing, "share": done / max(total, 1)}
-        self.run.status(state="running", **self.facts, **({} if left is None else {"eta_s": left}))
-        if self._progress is not None:
-            self._progress(done, total, doing)
-
-    def ended(self, state: str, **facts: Any) -> None:
-        self.facts.pop("doing", None)
-        self.run.status(state=state, **self.facts, **facts)
-        self.run.event(state, step=self.facts.get("step", 0), **facts)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What the parent makes of the cells of all slides, row by row of ``table``."""
-
-    table: pd.DataFrame
-    features: Tensor  # (N, D), before their norm
-    said: Tensor  # (N, parent's classes)
-    crops: Tensor | None  # (N, C, H, W) float16, for the encoder only
-
-
-class _Improvement:
-    """One run, from the corrected cells to the report."""
-
-    def __init__(self, settings: ImproveSettings, run: RunFolder, telling: _Telling) -> None:
+    def __init__(self, settings: ImproveSettings, run: RunFolder, telling: Telling) -> None:
         if trouble := gone(settings):
             raise SettingsError(trouble)
         self.settings, self.run, self.telling = settings, run, telling
-        self.reviewed, self.facts = read_prepared(run.path)
+        self.facts = read_json(run.path / ANNOTATIONS / SPLIT)
         self.parent = load_model(settings.init, device=pick_device(settings.device))
-        strange = [old for old in settings.parent_classes if old and old not in self.parent.card.classes]
-        if strange:
-            raise SettingsError(f"{settings.init} knows no class {strange[0]}: it is another model by now")
-        self.sampling = sampling_words(self.facts)
+        for lesson, task, words in (
+            ("types", "types", "tells no types"),
+            ("outlines", "segments", "finds no outlines"),
+        ):
+            if lesson in settings.learn and task not in self.parent.card.tasks:
+                raise SettingsError(f"{settings.init} {words}: it is another model by now")
+        self.types = TypesLesson(settings, run, telling, self.parent) if "types" in settings.learn else None
 
-    def go(self) -> BeforeAfter:
-        """Look at the cells, learn, compare, write."""
+    def go(self) -> Improvement:
+        """Learn outlines, then types; compare, write."""
         begun = time.perf_counter()
         device = str(self.parent.device)
         self.telling.facts["device"] = device
         self.run.event("improving", model=self.parent.card.name, device=device)
-        seen = self._look()
-        model = self._start()
-        part = model.parts["types"]
-        assert isinstance(part, TypeClassifier)
-        learned = self._learn(part, seen)
-        held = np.flatnonzero(seen.table["part"] == HELD)
-        truth = self._numbers(seen.table["type"].to_numpy()[held])
-        before = self._parents_word(seen.said[held])
-        if self.settings.encoder and seen.crops is not None:
-            logits = in_blocks(seen.crops[held], lambda x: part(x.to(self.parent.device)).cpu())
-        else:
-            logits = in_blocks(seen.features[held], lambda x: part.classify(x.to(self.parent.device)).cpu())
-        found = compare(truth, before, logits.argmax(dim=1).numpy(), self.settings.classes)
-        self._write(model, found, learned, time.perf_counter() - begun)
+        kept = self.run.load_checkpoint("last")
+        self.run.forget_after(int(kept[1]["step"]) if kept else 0)
+        parts: dict[str, nn.Module] = {}
+        types = outlines = None
+        if "outlines" in self.settings.learn:
+            parts["outlines"], outlines = self._outlines()
+        if self.types is not None:
+            parts["types"], types = self.types.go()
+        found = Improvement(types, outlines)
+        self._write(parts, found, time.perf_counter() - begun)
         return found
 
-    # -- the cells ---------------------------------------------------------------------------------------------
-
-    def _look(self) -> _Seen:
-        """Features and the parent's word of all cells that count, computed once."""
-        tables, parts = [], []
-        wanted = [self._cells_of(number) for number in range(len(self.settings.slides))]
-        total = sum(len(table) for table, _ in wanted)
-        done = 0
-        for (table, result), facts in zip(wanted, self.settings.slides, strict=True):
-            markers = result.run.get("slide", {}).get("markers")
-            with open_slide(facts.slide, markers=markers, pixel_um=result.pixel_um) as slide:
-                features: list[Tensor] = [torch.zeros(0)] * len(table)
-                crops_of: list[Tensor] = [torch.zeros(0)] * len(table)
-                for rows, crops in cell_crops(
-                    result, slide, self.parent, table, stop=self.telling.stop, batch=32
-                ):
-                    x = torch.from_numpy(crops)
-                    pooled = self._pooled(x)
-                    for place, row in enumerate(rows.tolist()):
-                        features[row] = pooled[place]
-                        if self.settings.encoder:
-                            crops_of[row] = x[place].half()
-                    done += len(rows)
-                    self.telling.say("Looking at the cells", done, total, rest_s=2.0)
-            tables.append(table)
-            parts.append((torch.stack(features), torch.stack(crops_of) if self.settings.encoder else None))
-        own = self.parent.parts["types"]
-        assert isinstance(own, TypeClassifier)
-        pooled = torch.cat([features for features, _ in parts])
-        said = in_blocks(
-            pooled, lambda x: own.classify(x.to(self.parent.device)).float().softmax(dim=1).cpu()
+    def _outlines(self) -> tuple[nn.Module, OutlineChange]:
+        self.telling.say("Reading the corrected outlines", 0, len(self.settings.areas))
+        fields = load_areas(self.settings, self.run.path, self.parent)
+        lesson = OutlineLesson(self.settings, self.parent, fields)
+        later = _CELL_S * len(self.types.reviewed) if self.types is not None else 0.0
+        held_px = sum(field.labels.size for field in fields if field.part == HELD)
+        step_px = self.settings.outline_batch * TILE_PX**2
+        facts = self.facts.get("outlines", {})
+        self.run.event(
+            "data", samples=int(facts.get("learned", 0)), notes=[outlines_sampling(self.facts, self.settings)]
         )
-        crops_all = [crops for _, crops in parts if crops is not None]
-        seen = _Seen(
-            pd.concat(tables, ignore_index=True), pooled, said, torch.cat(crops_all) if crops_all else None
-        )
-        return self._without_unsure(seen)
+        begun = time.monotonic()
+        started: list[int] = []
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        part = self.parent.parts["types"]
-        assert isinstance(part, TypeClassifier)
-        with torch.inference_mode(), self.parent._autocast():
-            return part.pooled(x.to(self.parent.device)).float().cpu().clone()
-
-    def _cells_of(self, number: int) -> tuple[pd.DataFrame, ResultFolder]:
-        """Reviewed cells of a slide, and some that nobody reviewed, far enough from the held-out ones."""
-        result = ResultFolder.open(self.settings.slides[number].result)
-        reviewed = self.reviewed[self.reviewed["slide"] == number]
-        reviewed = reviewed[reviewed["part"] != BETWEEN]
-        wanted = self._rehearsed(number)
-        if not wanted:
-            return reviewed.reset_index(drop=True), result
-        cells = result.cells()
-        every = self.reviewed[self.reviewed["slide"] == number]
-        rest = cells[~cells["label"].isin(every["label"])]
-        held = reviewed.loc[reviewed["part"] == HELD, ["y", "x"]].to_numpy(float)
-        if len(held) and len(rest):
-            from scipy.spatial import cKDTree
-
-            card = self.parent.card
-            field_px = card.crop_um / card.architecture.type_zoom / result.pixel_um
-            apart = cKDTree(held).query(rest[["y", "x"]].to_numpy(float), p=np.inf)[0]
-            rest = rest[apart > field_px]
-        rng = np.random.default_rng((self.settings.seed, number))
-        rows = np.sort(rng.permutation(len(rest))[:wanted])
-        some = rest.iloc[rows][["label", "y", "x"]].assign(slide=number, type="", part=UNREVIEWED)
-        return pd.concat([reviewed, some], ignore_index=True), result
-
-    def _rehearsed(self, number: int) -> int:
-        settings = self.settings
-        if not settings.pseudo_labels and not settings.rehearse_weight:
-            return 0
-        share, rest = divmod(settings.rehearse, len(settings.slides))
-        return share + (number < rest)
-
-    def _without_unsure(self, seen: _Seen) -> _Seen:
-        """Of cells that nobody reviewed only those count of which the parent is sure, as pseudo-labels."""
-        if not self.settings.pseudo_labels:
-            return seen
-        unreviewed = (seen.table["part"] == UNREVIEWED).to_numpy()
-        sure = seen.said.max(dim=1).values.numpy() >= self.settings.sure
-        rows = np.flatnonzero(~unreviewed | sure)
-        crops = None if seen.crops is None else seen.crops[rows]
-        table = seen.table.iloc[rows].reset_index(drop=True)
-        return _Seen(table, seen.features[rows], seen.said[rows], crops)
-
-    # -- the model ---------------------------------------------------------------------------------------------
-
-    def _start(self) -> Model:
-        """The parent with a typing network of its own, whose last layer has a row for every class."""
-        settings = self.settings
-        card = self.parent.card.model_copy(deep=True)
-        card.classes, card.class_colours = list(settings.classes), list(settings.class_colours)
-        own = self.parent.parts["types"]
-        assert isinstance(own, TypeClassifier)
-        fresh = new_model(card.model_copy(update={"tasks": ["types"]}), seed=settings.seed).parts["types"]
-        assert isinstance(fresh, TypeClassifier)
-        state = dict(own.state_dict())
-        rows, bias = fresh.head.weight.detach().clone(), fresh.head.bias.detach().clone()
-        for place, old in enumerate(settings.parent_classes):
-            if old is not None:
-                at = self.parent.card.classes.index(old)
-                rows[place], bias[place] = own.head.weight[at].cpu().float(), own.head.bias[at].cpu().float()
-        fresh.load_state_dict({**state, "head.weight": rows, "head.bias": bias})
-        parts: dict[str, nn.Module] = {**self.parent.parts, "types": fresh}
-        return Model(card, parts, device=str(self.parent.device), precision=self.parent.precision)
-
-    def _learn(self, part: TypeClassifier, seen: _Seen) -> dict[str, int]:
-        """Fit the typing network; returns how many cells of which kind it learned from."""
-        settings = self.settings
-        sides = seen.table["part"].to_numpy()
-        rows = np.flatnonzero(sides != HELD)
-        targets = np.full(len(rows), -1, np.int64)
-        typed = sides[rows] == LEARN
-        targets[typed] = self._numbers(seen.table["type"].to_numpy()[rows][typed])
-        if len(np.unique(targets[typed])) < 2:
-            raise StoreError("The cells to learn from are of one class only: correct some of another class.")
-        weight = class_weights(targets, len(settings.classes))
-        others = ~typed
-        if settings.pseudo_labels and others.any():
-            targets[others] = self._parents_word(seen.said[rows][torch.from_numpy(others)])
-            weight[others] = max(settings.rehearse_weight, 0.5) / others.sum()
-        elif others.any():
-            weight[others] = settings.rehearse_weight / others.sum()
-        device = self.parent.device
-        columns = [
-            self.parent.card.classes.index(old) if old is not None else -1 for old in settings.parent_classes
-        ]
-        known = torch.tensor([column >= 0 for column in columns])
-        said = torch.where(known, seen.said[rows][:, [max(column, 0) for column in columns]], 0.0)
-        said = said / said.sum(dim=1, keepdim=True).clamp(min=1e-6)
-        lessons = Lessons(
-            seen.features[rows].to(device),
-            torch.from_numpy(targets).to(device),
-            torch.from_numpy(weight).to(device),
-            said.to(device),
-            known.to(device),
-        )
-        counts = {"corrected": int(typed.sum()), "unreviewed": int(others.sum())}
-        self.run.event("data", samples=counts["corrected"], notes=[self.sampling])
-        fit_head(part, lessons, hold=settings.hold, tell=self._tell("Learning"), stop=self.telling.stop)
-        if settings.encoder and seen.crops is not None:
-            fit_all(
-                part,
-                Lessons(
-                    seen.crops[rows].to(device), lessons.targets, lessons.weight, lessons.said, lessons.known
-                ),
-                epochs=settings.epochs,
-                batch=settings.batch_size,
-                lr=settings.lr,
-                seed=settings.seed,
-                tell=self._tell("The whole network learns"),
-                stop=self.telling.stop,
-            )
-        return counts
-
-    def _tell(self, doing: str) -> Callable[[int, int, float], None]:
-        def tell(done: int, total: int, loss: float) -> None:
+        def learned(done: int, total: int, loss: float) -> None:
+            started.append(done)
             self.run.metrics({"step": done, "epoch": done, "loss": loss})
-            self.telling.say(doing, done, total)
+            per_step = (time.monotonic() - begun) / (done - started[0] + 1)
+            compare_s = 0.7 * per_step * held_px / step_px  # both networks, without gradients
+            self.telling.say("Learning outlines", done, total, rest_s=compare_s + later, first=started[0] - 1)
 
-        return tell
+        def compared(done: int, total: int) -> None:
+            self.telling.say("Comparing outlines", done, total, rest_s=later)
 
-    def _numbers(self, types: NDArray[Any]) -> NDArray[np.int64]:
-        place = {name: i for i, name in enumerate(self.settings.classes)}
-        strange = sorted({str(name) for name in types} - set(place))
-        if strange:
-            raise SettingsError(f"The corrected cells hold {strange[0]!r}, which is no class of this job")
-        return np.array([place[name] for name in types], np.int64)
+        lesson.fit(self.run, tell=learned, stop=self.telling.stop)
+        return lesson.part, lesson.compare(compared, self.telling.stop)
 
-    def _parents_word(self, said: Tensor) -> NDArray[np.int64]:
-        """Number (N,) of the class here that the parent holds likeliest, of those that were not taken out."""
-        kept = [(i, old) for i, old in enumerate(self.settings.parent_classes) if old is not None]
-        columns = [self.parent.card.classes.index(old) for _, old in kept]
-        likeliest: NDArray[np.int64] = said[:, columns].argmax(dim=1).numpy()
-        numbers = np.array([i for i, _ in kept], np.int64)
-        return np.take(numbers, likeliest)
-
-    # -- the outcome -------------------------------------------------------------------------------------------
-
-    def _write(self, model: Model, found: BeforeAfter, learned: dict[str, int], seconds: float) -> None:
-        settings, card = self.settings, model.card
-        parts = self.reviewed["part"].value_counts()
-        own = {
-            "n": found.n,
-            "balanced_accuracy": found.after.balanced_accuracy,
-            "accuracy": found.after.accuracy,
-            "score": found.after.balanced_accuracy,
-        }
-        before = {
-            "balanced_accuracy": found.before.balanced_accuracy,
-            "accuracy": found.before.accuracy,
-            "score": found.before.balanced_accuracy,
-        }
-        card.name = settings.name or settings.out.name
-        card.parent = self.parent.card.name
-        card.metrics = {
-            **card.metrics,
-            "types": {
-                "validation": own,
-                "parent": {"name": self.parent.card.name, "validation": before},
-                "better": found.better,
-                "worse": found.worse,
-                "p": found.p,
-                "words": found.sentence,
-                "sampling": self.sampling,
-            },
-        }
-        counts = self.reviewed.loc[self.reviewed["part"] == LEARN, "type"].value_counts()
-        card.training = {
-            **card.training,
-            "improved": {
-                "made": datetime.now(UTC).isoformat(timespec="seconds"),
-                "cells_per_class": {str(name): int(count) for name, count in counts.items()},
-                "held_out": found.n,
-                "corrections": [
-                    {"file": each.journal.name, "sha256": each.journal_hash, "slide": each.slide.name}
-                    for each in settings.slides
-                ],
-                "encoder": settings.encoder,
-                "hold": settings.hold,
-                "rehearsed": learned["unreviewed"],
-                "pseudo_labels": settings.pseudo_labels,
-                "seed": settings.seed,
-            },
-        }
-        card.limits = [limit for limit in card.limits if not limit.startswith("Worse than its parent")]
-        if found.verdict == "worse" or found.after.balanced_accuracy < found.before.balanced_accuracy:
-            card.limits.append(f"Worse than its parent {self.parent.card.name}? {found.sentence}")
-        for part in model.parts.values():
-            part.eval()
-        save_model(model, self.run.path / "model", overwrite=True)
-        report = {
-            **found.to_json(),
+    def _write(self, parts: dict[str, nn.Module], found: Improvement, seconds: float) -> None:
+        """Write the improved model (and each of its networks in a model of its own), and the report."""
+        wanted = {"model": list(parts)}
+        if len(parts) > 1:
+            wanted |= {f"model-{name}": [name] for name in parts}
+        for folder, names in wanted.items():
+            chosen = {name: parts[name] for name in names}
+            model = assembled(
+                self.settings, self.parent, chosen, found.types, found.outlines, self.types, self.facts
+            )
+            save_model(model, self.run.path / folder, overwrite=True)
+        report: dict[str, Any] = {
             "parent": self.parent.card.name,
-            "model": card.name,
-            "sampling": self.sampling,
-            "how": self.facts.get("how", ""),
-            "untested": list(self.facts.get("untested", [])),
+            "model": self.settings.name or self.settings.out.name,
+            "learn": list(self.settings.learn),
+            "improved": found.improved,
             "hints": list(self.facts.get("hints", [])),
-            "learned": learned,
-            "between": int(parts.get(BETWEEN, 0)),
             "seconds": round(seconds, 2),
         }
+        own: dict[str, float] = {}
+        if found.outlines is not None:
+            facts = self.facts.get("outlines", {})
+            report["outlines"] = {
+                **found.outlines.to_json(),
+                "sampling": outlines_sampling(self.facts, self.settings),
+                "learned": {
+                    key: int(facts.get(key, 0)) for key in ("learned", "held", "between", "areas_learned")
+                },
+                "near_um": self.settings.near_um,
+            }
+            own = outlines_scores(found.outlines)[0]
+        if found.types is not None and self.types is not None:
+            report |= {
+                **found.types.to_json(),
+                "sampling": self.types.sampling,
+                "how": self.facts.get("how", ""),
+                "untested": list(self.facts.get("untested", [])),
+                "learned": self.types.learned,
+                "between": int((self.types.reviewed["part"] == BETWEEN).sum()),
+            }
+            own = types_scores(found.types)[0]
         write_json(self.run.path / REPORT, report)
         self.run.log(found.sentence)
         best = {"step": self.telling.facts.get("step", 0), **own}

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from napari_dama.cells.corrections import Corrections, read_corrections
-from napari_dama.errors import OutputError, SettingsError
+from napari_dama.errors import DamaError, OutputError, SettingsError, StoreError
 from napari_dama.models.shelf import load_card
 from napari_dama.predict.embeddings import slide_of
 from napari_dama.predict.result import ResultFolder
 from napari_dama.slides.panel import DEFAULT_COLOURS
 from napari_dama.training.files import ANNOTATIONS, read_json, write_json
-from napari_dama.training.held_out import HELD, LEARN, LEAST_OF_CLASS, hold_out
-from napari_dama.training.improve_settings import ImproveSettings
+from napari_dama.training.held_out import BETWEEN, HELD, LEARN, LEAST_OF_CLASS, hold_out
+from napari_dama.training.improve_areas import part_outlines
+from napari_dama.training.improve_settings import ImproveSettings, Lesson
 from napari_dama.training.settings import checked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_dama.models.card import Card
+    from napari_dama.training.improve_areas import OutlineParts
 
+LESSONS: Final[tuple[Lesson, ...]] = ("types", "outlines")
 LEAST: Final = 20
 """Fewer corrected cells are too few to learn from and to test with."""
 CELLS, SPLIT = "cells.csv", "split.json"
@@ -116,7 +119,7 @@ def find_corrected(source: str | Path, result: str | Path | None = None) -> Corr
     opened = ResultFolder.open(folder)
     made = str(opened.run.get("created") or "")
     before, found = found, read_corrections(found.path, result=folder, made=made)
-    if found.cells.empty and not before.cells.empty:
+    if (found.cells.empty and not before.cells.empty) or (before.outlines and not found.outlines):
         raise SettingsError(
             f"{folder} was made anew since its cells were corrected: open it in the window once, which takes over the "
             "corrections that fit its cells"
@@ -165,10 +168,11 @@ def prepare(
     out: str | Path,
     *,
     model: str | Path | None = None,
+    learn: Sequence[Lesson] | None = None,
     overwrite: bool = False,
     **options: Any,
 ) -> ImproveSettings:
-    """Write the corrected cells into a job's folder, parted into two sides, and return the job's settings.
+    """Write what was corrected into a job's folder, parted into two sides, and return the job's settings.
 
     Parameters
     ----------
@@ -178,22 +182,78 @@ def prepare(
         Folder of the job: new, empty, or with ``overwrite`` that of an older job.
     model
         The model to improve: a name on the shelf or a folder; by default the one that made the (first) result.
+    learn
+        ``types``, ``outlines`` or both, all of which must be possible; by default what there are enough corrections of.
     options
         Further settings of `ImproveSettings`: ``seed``, ``encoder``, ``device``, ...
 
     Raises
     ------
     SettingsError
-        There are too few corrections, in words; or the model tells no types, or a setting does not fit.
+        There are too few corrections, in words; or the model can neither, or a setting does not fit.
     OutputError
         The folder holds something else, or cannot be written.
     StoreError
-        No cell can be held out by place.
+        No cell and no outline can be held out by place.
     """
     if not corrected:
         raise SettingsError("Give at least one slide with corrections.")
     parent = _parent(corrected[0]) if model is None else str(model)
     card = load_card(parent)
+    job = Path(out).absolute()
+    slides = [
+        {
+            "slide": each.slide,
+            "result": each.result.path.absolute(),
+            "journal": each.corrections.path.absolute(),
+            "journal_hash": hashlib.sha256(each.corrections.path.read_bytes()).hexdigest(),
+        }
+        for each in corrected
+    ]
+    raw: dict[str, Any] = {"out": job, "init": parent, "slides": slides, **_classes_of_none(card), **options}
+    given = {**raw, "classes": ["", ""], "class_colours": ["", ""], "parent_classes": ["", ""]}
+    settings = checked(ImproveSettings, given, where="improve")  # all but what is still to be found out
+    wanted = list(learn) if learn is not None else list(LESSONS)
+    facts: dict[str, Any] = {"hints": []}
+    troubles: dict[str, DamaError] = {}
+    table: pd.DataFrame | None = None
+    outlines: OutlineParts | None = None
+    if "types" in wanted:
+        try:
+            table, classes, own = _types(corrected, card, settings)
+            facts |= {**own, "hints": [*facts["hints"], *own["hints"]]}
+            raw |= {
+                "classes": classes.names,
+                "class_colours": classes.colours,
+                "parent_classes": classes.parents,
+            }
+        except (SettingsError, StoreError) as error:
+            troubles["types"] = error
+    if "outlines" in wanted:
+        try:
+            outlines, facts["outlines"] = _outlines(corrected, card, settings)
+            raw["areas"] = outlines.areas
+        except (SettingsError, StoreError) as error:
+            troubles["outlines"] = error
+    ready = [lesson for lesson in wanted if lesson not in troubles]
+    if not ready or (learn is not None and troubles):
+        raise _refusal(troubles, corrected)
+    begun = {
+        "types": any(not each.cells.empty for each in corrected),
+        "outlines": any(each.corrections.outlines or each.corrections.removed for each in corrected),
+    }
+    facts["hints"] += [
+        f"{name.capitalize()} were not learned. {error}" for name, error in troubles.items() if begun[name]
+    ]
+    settings = checked(ImproveSettings, raw | {"learn": ready}, where="improve")
+    _write(job, table, outlines, facts, overwrite=overwrite)
+    return settings
+
+
+def _types(
+    corrected: Sequence[Corrected], card: Card, settings: ImproveSettings
+) -> tuple[pd.DataFrame, _Classes, dict[str, Any]]:
+    """Corrected cells with their sides, the classes of the improved model, and what ``split.json`` says of them."""
     if "types" not in card.tasks:
         raise SettingsError(f"Model {card.name} tells no types, so there is nothing to improve with types.")
     classes = classes_of(card, corrected)
@@ -205,19 +265,6 @@ def prepare(
     ready = readiness({str(kind): int(n) for kind, n in table["type"].value_counts().items()}, known)
     if ready.blocker:
         raise SettingsError(f"These are too few corrections to improve {card.name}. {ready.blocker}")
-    job = Path(out).absolute()
-    slides = [
-        {
-            "slide": each.slide,
-            "result": each.result.path.absolute(),
-            "journal": each.corrections.path.absolute(),
-            "journal_hash": hashlib.sha256(each.corrections.path.read_bytes()).hexdigest(),
-        }
-        for each in corrected
-    ]
-    raw: dict[str, Any] = {"out": job, "init": parent, "slides": slides, "classes": classes.names}
-    raw |= {"class_colours": classes.colours, "parent_classes": classes.parents, **options}
-    settings = checked(ImproveSettings, raw, where="improve")
     held = hold_out(
         table[["y_um", "x_um"]].to_numpy(float),
         table["type"],
@@ -234,8 +281,51 @@ def prepare(
         "cells": len(table),
         "hints": list(ready.hints),
     }
-    _write(job, table, facts, overwrite=overwrite)
-    return settings
+    return table, classes, facts
+
+
+def _outlines(
+    corrected: Sequence[Corrected], card: Card, settings: ImproveSettings
+) -> tuple[OutlineParts, dict[str, Any]]:
+    """Corrected outlines with their sides, and what ``split.json`` says of them."""
+    if "segments" not in card.tasks:
+        raise SettingsError(
+            f"Model {card.name} finds no outlines, so there is nothing to improve with outlines."
+        )
+    parts = part_outlines(
+        corrected, card, near_um=settings.near_um, share=settings.validation_share, seed=settings.seed
+    )
+    sides = parts.table["part"].value_counts()
+    areas = [str(area.part) for area in parts.areas]
+    return parts, {
+        "how": parts.how,
+        "learned": int(sides.get(LEARN, 0)),
+        "held": int(sides.get(HELD, 0)),
+        "between": int(sides.get(BETWEEN, 0)),
+        "areas_learned": areas.count(LEARN),
+        "areas_held": areas.count(HELD),
+    }
+
+
+def _classes_of_none(card: Card) -> dict[str, Any]:
+    """Classes of a model whose types stay as they are."""
+    return {
+        "classes": list(card.classes),
+        "class_colours": [DEFAULT_COLOURS[i % len(DEFAULT_COLOURS)] for i in range(len(card.classes))]
+        if len(card.class_colours) != len(card.classes)
+        else list(card.class_colours),
+        "parent_classes": list(card.classes),
+    }
+
+
+def _refusal(troubles: Mapping[str, DamaError], corrected: Sequence[Corrected]) -> DamaError:
+    """One error for all that cannot be learned: that of the types, and of outlines where some were corrected."""
+    first = troubles.get("types") or troubles["outlines"]
+    other = troubles.get("outlines")
+    begun = any(each.corrections.outlines or each.corrections.removed for each in corrected)
+    if other is None or other is first or not begun:
+        return first
+    return type(first)(f"{first} {other}")
 
 
 def _parent(corrected: Corrected) -> str:
@@ -250,7 +340,14 @@ def _places(corrected: Corrected) -> dict[str, Any]:
     return {"y_um": cells["y"] * um, "x_um": cells["x"] * um}
 
 
-def _write(job: Path, table: pd.DataFrame, facts: dict[str, Any], *, overwrite: bool) -> None:
+def _write(
+    job: Path,
+    table: pd.DataFrame | None,
+    outlines: OutlineParts | None,
+    facts: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
     if job.is_file():
         raise OutputError(f"{job} is a file; choose a folder for the job")
     if job.is_dir() and any(job.iterdir()) and not (overwrite and (job / "job.yaml").is_file()):
@@ -258,10 +355,16 @@ def _write(job: Path, table: pd.DataFrame, facts: dict[str, Any], *, overwrite: 
     folder = job / ANNOTATIONS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        table.to_csv(folder / CELLS, index=False)
+        for old in folder.glob("*"):  # of a job that is overwritten
+            if old.name.startswith("outlines") or old.name == CELLS:
+                old.unlink()
+        if table is not None:
+            table.to_csv(folder / CELLS, index=False)
         write_json(folder / SPLIT, facts)
     except OSError as error:
         raise OutputError(f"The corrected cells cannot be written to {folder}: {error}") from error
+    if outlines is not None:
+        outlines.write(job)
 
 
 def discard_prepared(job: Path) -> None:
