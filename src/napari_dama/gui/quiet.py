@@ -17,12 +17,12 @@ import importlib.util
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
 _lock = threading.Lock()
@@ -48,6 +48,27 @@ def load_torch() -> None:
                 importlib.import_module(name)
             except ImportError:
                 return
+
+
+def load_in_thread(modules: Sequence[str]) -> threading.Thread | None:
+    """Import modules, and all that they import, in a thread; None when all of them are there already.
+
+    Only modules that make no Qt objects while they are imported: these would belong to that thread. A module that cannot be
+    imported is left to whoever needs it, who then says so.
+    """
+    missing = [name for name in modules if name not in sys.modules]
+    if not missing:
+        return None
+
+    def load() -> None:
+        with collector_resting():
+            for name in missing:
+                with suppress(Exception):
+                    importlib.import_module(name)
+
+    thread = threading.Thread(target=load, name="napari-dama-import", daemon=True)
+    thread.start()
+    return thread
 
 
 @contextmanager
