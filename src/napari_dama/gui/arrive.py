@@ -6,6 +6,7 @@ pixels and draw them for the first time. A layer that comes hidden and is shown 
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
@@ -14,11 +15,9 @@ from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from napari_dama.errors import SlideError
 from napari_dama.gui.reader import get_reader
 from napari_dama.gui.turns import Turns
-from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from threading import Thread
 
     import napari
 
@@ -46,8 +45,53 @@ def arriving(viewer: napari.Viewer, layers: Iterable[LayerData]) -> Iterator[Non
             yield
 
 
+class _Reading(Thread):
+    """Reads a slide's layers."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(name="napari-dama-read", daemon=True)
+        self._path = path
+        self._layers: list[LayerData] = []
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Open the slide, and measure how bright its markers are."""
+        try:
+            read = get_reader(self._path)
+            if read is None:
+                raise SlideError(
+                    f"{self._path} is no slide: open a TIFF, an OME-Zarr folder or a NumPy file."
+                )
+            self._layers = read(self._path)
+        except Exception as error:  # raised again where it is waited for
+            self._error = error
+
+    @property
+    def layers(self) -> list[LayerData]:
+        """What was read; raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+        return self._layers
+
+
+def bring_slide(viewer: napari.Viewer, session: Session, path: str) -> Iterator[Thread | None]:
+    """Open a file or an OME-Zarr folder in steps for `Turns`: read in a thread, then a layer at a time.
+
+    Raises
+    ------
+    DamaError, OSError
+        When it cannot be opened.
+    """
+    reading = _Reading(path)
+    reading.start()
+    yield reading
+    layers = reading.layers
+    with session.layers_arriving():
+        yield from arriving(viewer, layers)
+
+
 class SlideOpener(QObject):
-    """Opens a slide: read in a thread, then a layer at a time.
+    """Opens a slide for the dock.
 
     Signals
     -------
@@ -63,51 +107,34 @@ class SlideOpener(QObject):
     def __init__(self, viewer: napari.Viewer, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.viewer, self.session = viewer, session
-        self.work: Work | Turns | None = None
+        self.turns: Turns | None = None
         self._path = ""
 
     @property
     def busy(self) -> bool:
         """Whether a slide is on its way."""
-        return self.work is not None
+        return self.turns is not None
 
     def open(self, path: str) -> None:
         """Open a file or an OME-Zarr folder; nothing while another one is on its way."""
-        if self.work is not None or not path:
+        if self.busy or not path:
             return
         self._path = path
-
-        def task(progress: Report, stop: Stop) -> list[LayerData]:
-            read = get_reader(path)
-            if read is None:
-                raise SlideError(f"{path} is no slide: open a TIFF, an OME-Zarr folder or a NumPy file.")
-            return read(path)
-
-        work = self.work = Work(task, self)
-        work.finished.connect(self._on_read)
-        work.failed.connect(self._on_failed)
-        work.start()
-
-    def _on_read(self, layers: list[LayerData]) -> None:
-        turns = self.work = Turns(self._steps(layers), self)
-        turns.finished.connect(self._on_here)
-        turns.failed.connect(self._on_failed)
-        turns.start()
-
-    def _steps(self, layers: list[LayerData]) -> Iterator[Thread | None]:
-        with self.session.layers_arriving():
-            yield from arriving(self.viewer, layers)
+        self.turns = Turns(bring_slide(self.viewer, self.session, path), self)
+        self.turns.finished.connect(self._on_here)
+        self.turns.failed.connect(self._on_failed)
+        self.turns.start()
 
     def _on_here(self) -> None:
-        self.work = None
+        self.turns = None
         self.opened.emit(self._path)
 
     def _on_failed(self, error: Exception) -> None:
-        self.work = None
+        self.turns = None
         self.failed.emit(error)
 
     def close_down(self) -> None:
         """Add no more layers."""
-        if self.work is not None:
-            self.work.let_go()
-            self.work = None
+        if self.turns is not None:
+            self.turns.let_go()
+            self.turns = None

@@ -59,8 +59,8 @@ MODULES: Final = (
     "napari_dama.gui.gallery",
 )
 LATER: Final = frozenset(
-    (*TITLES, "state", "session", "opener", "adopter", "runs", "slide_box", "model_box", "facts")
-    + ("adopt", "use_layers", "gallery")
+    {*TITLES, "state", "session", "opener", "adopter", "runs", "gallery"}
+    | {"slide_box", "model_box", "facts", "adopt", "use_layers"}
 )
 """Attributes that are there when all is made."""
 
