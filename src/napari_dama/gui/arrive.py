@@ -6,10 +6,11 @@ pixels and draw them for the first time. A layer that comes hidden and is shown 
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 
 from napari_dama.errors import SlideError
@@ -33,6 +34,11 @@ def add_hidden(viewer: napari.Viewer, data: LayerData) -> tuple[Any, bool]:
     layer = Layer.create(pixels, options | {"visible": False}, kind)  # type: ignore[arg-type]
     viewer.add_layer(layer)
     return layer, bool(options.get("visible", True))
+
+
+def reveal(layer: Any) -> None:
+    """Let a layer that came hidden be seen in the next turn."""
+    QTimer.singleShot(0, partial(setattr, layer, "visible", True))
 
 
 def arriving(viewer: napari.Viewer, layers: Iterable[LayerData]) -> Iterator[None]:

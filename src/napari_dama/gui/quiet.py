@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
+NETWORKS = ("torch", "napari_dama.predict.explain", "napari_dama.models.model")
+"""What is imported with torch; the last one brings timm and torchvision, 200 000 objects, for loading a model."""
+
 _lock = threading.Lock()
 _resting = 0
 _collects = False
@@ -35,7 +38,7 @@ def load_torch() -> None:
 
     Call it in a thread, never in Qt's. Where torch is missing nothing happens: whoever needs it says so.
     """
-    if "napari_dama.predict.explain" in sys.modules and "torch" in sys.modules:
+    if all(name in sys.modules for name in NETWORKS):
         return
     from napari_dama.gui.work import keep_triton_out
 
@@ -43,7 +46,7 @@ def load_torch() -> None:
     with collector_resting():
         if "torch" not in sys.modules:
             _link_torch()
-        for name in ("torch", "napari_dama.predict.explain"):
+        for name in NETWORKS:
             try:
                 importlib.import_module(name)
             except ImportError:

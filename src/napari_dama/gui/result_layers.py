@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dama.gui.arrive import add_hidden, reveal
 from napari_dama.gui.cell_colours import label_colormap_of
 from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap_of
 from napari_dama.gui.layers import KEY, LayerData, about, layers_of, scale_of, slides_in
@@ -192,15 +193,16 @@ def mark_cells(
         found[0].size = sizes
         return
     active = viewer.layers.selection.active
-    viewer.add_points(
-        places,
-        name=name,
-        size=sizes,
-        face_color="transparent",
-        border_color="white",
-        border_width=0.06,
-        metadata={KEY: {"role": "mark", "slide": result.slide}},
-        scale=layer.scale[-2:],
-        units=layer.units[-2:],
-    )
+    options = {
+        "name": name,
+        "size": sizes,
+        "face_color": "transparent",
+        "border_color": "white",
+        "border_width": 0.06,
+        "metadata": {KEY: {"role": "mark", "slide": result.slide}},
+        "scale": layer.scale[-2:],
+        "units": layer.units[-2:],
+    }
+    rings, _ = add_hidden(viewer, (places, options, "points"))
     viewer.layers.selection.active = active
+    reveal(rings)

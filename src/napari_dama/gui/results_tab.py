@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QWidget
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
-from napari_dama.gui.arrive import add_hidden, bring_slide
+from napari_dama.gui.arrive import add_hidden, bring_slide, reveal
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_colours import INSTANCE, TYPE, legend_rows
 from napari_dama.gui.cell_table import cell_facts, feature_table, group_facts
@@ -216,14 +215,9 @@ class ResultsTab(Tab):
             found = live_layer(self.viewer, Path(folder))
             if found is not None:
                 self.live, _ = add_hidden(self.viewer, found)
-                QTimer.singleShot(0, self._reveal_live)
+                reveal(self.live)
         elif self.live.visible:
             self.live.refresh()
-
-    def _reveal_live(self) -> None:
-        """Draw the cells so far, a turn after their layer was made."""
-        if self.live is not None and self.live in self.viewer.layers:
-            self.live.visible = True
 
     def _drop_live(self) -> None:
         if self.live is not None and self.live in self.viewer.layers:
