@@ -31,7 +31,7 @@ def add_hidden(viewer: napari.Viewer, data: LayerData) -> tuple[Any, bool]:
     from napari.layers import Layer
 
     pixels, options, kind = data
-    layer = Layer.create(pixels, options | {"visible": False}, kind)  # type: ignore[arg-type]
+    layer = Layer.create(pixels, options | {"visible": False}, kind)
     viewer.add_layer(layer)
     return layer, bool(options.get("visible", True))
 

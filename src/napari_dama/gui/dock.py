@@ -139,15 +139,15 @@ class DamaDock(Docked):
         apply_folders(preferences)
         self.state = DamaState(analyse=AnalyseState(device=preferences.device))
         self.session = Session(self.state)
-        yield
+        yield None
         for name, tab in make_tabs(self.viewer, self.session):
             setattr(self, name, tab)
             self.pages[name].setWidget(tab)
             tab.failed.connect(self.message.show_error)
             tab.noted.connect(self.message.show_note)
-            yield
+            yield None
         self._connect()
-        yield
+        yield None
         self.rows.sync_slides()
         self.rows.sync_models()
 

@@ -176,9 +176,9 @@ class ResultsTab(Tab):
             yield from bring_slide(self.viewer, self.session, result.slide)
         self._drop_live()
         make_room(self.viewer, self.session, result)
-        yield
+        yield None
         layer, _ = add_hidden(self.viewer, result_layer(result))
-        yield
+        yield None
         if layer not in self.viewer.layers:  # the user took it away
             return
         self.layer, self.result = layer, result
@@ -188,7 +188,7 @@ class ResultsTab(Tab):
             self.state.colour_by = TYPE if "type" in result.cells else INSTANCE
         self.outlines.setChecked(False)
         self.cells.open(result.cells, result.colours)
-        yield
+        yield None
         if layer in self.viewer.layers:
             layer.visible = True
 
