@@ -49,7 +49,7 @@ def at(panel: Any, y: float, x: float) -> tuple[float, float]:
 def keep(dock: Any, wait_for: Wait) -> None:
     panel = dock.annotate.outlines
     panel.keep.click()
-    wait_for(lambda: not panel.editing and panel.work is None and not panel.files.waiting)
+    wait_for(lambda: panel.settled and panel.work is None and not panel.files.waiting)
 
 
 def on_disk(dock: Any) -> Any:

@@ -126,6 +126,11 @@ class OutlinePanel(QWidget):
         """Whether outlines are being edited."""
         return self.part is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether no outlines are edited, and the copy that was is out of the window."""
+        return not self.editing and (self.clearing is None or not self.clearing.going)
+
     # -- begin and end -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -175,19 +180,18 @@ class OutlinePanel(QWidget):
             },
         }
         self.layer, _ = add_hidden(self.viewer, (part.before.copy(), options, "labels"))
+        below.visible = False
         self.viewer.layers.selection.active = self.layer
         self.timer.start(int(1000 * max(read_preferences().outline_seconds, 0.5)))
         self._sync()
         QTimer.singleShot(0, self._into_view)
 
     def _into_view(self) -> None:
-        """Draw the copy in place of the result, and scroll to the tools; a turn after the layer was made."""
+        """Draw the copy, and scroll to the tools; a turn after the layer was made."""
         if not self.editing or self.layer is None:
             return
         if self.clearing is not None:
             self.clearing.finish()
-        if self.results.layer is not None:
-            self.results.layer.visible = False
         self.layer.visible = True
         place = self.parentWidget()
         while place is not None and not isinstance(place, QScrollArea):
