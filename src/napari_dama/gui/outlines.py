@@ -364,6 +364,7 @@ class OutlinePanel(QWidget):
         """Put labels into the layer in a way that napari's own undo knows."""
         where = np.nonzero(np.asarray(bare(self.layer).data) != edited)
         if len(where[0]):
+            self.layer.visible = True  # napari writes only into pixels that it has taken to be drawn
             self.layer.data_setitem(where, edited[where])
 
     def _set_tool(self, tool: str) -> None:
