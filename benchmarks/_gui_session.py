@@ -50,6 +50,7 @@ class Person:
         spin(1)
         watch.begin("open the dock")
         _, self.dock = self.viewer.window.add_plugin_dock_widget("napari-dama", "DAMA")
+        self.wait(lambda: not self.dock.turns.going)
         spin(1)
         self.result: Any = None
         canvas = self.viewer.window._qt_viewer.canvas
@@ -63,6 +64,7 @@ class Person:
     def steps(self) -> tuple[list[Step], list[Step]]:
         """Return the steps on the tissue, and those on very many cells."""
         small: list[Step] = [
+            ("open a slide with napari's File > Open", self.open_by_napari),
             ("open a slide", self.open_tissue),
             ("channels: solo, next, histogram, preset", self.markers),
             ("analyse in the window", self.analyse),
@@ -124,11 +126,20 @@ class Person:
 
     # -- on tissue ---------------------------------------------------------------------------------------------
 
+    def open_by_napari(self) -> None:
+        """Open the slide as napari does, all layers in one turn, and take it out again."""
+        self.dock.show_tab(self.dock.channels)
+        self.viewer.open(str(self.tissue), plugin="napari-dama")
+        self.look(1)
+        self.viewer.layers.clear()
+        self.look(0.5)
+
     def open_tissue(self) -> None:
-        """Open the slide and turn to Channels."""
+        """Open the slide with the dock's button, and turn to Channels."""
         dock = self.dock
         dock.show_tab(dock.channels)
-        self.viewer.open(str(self.tissue), plugin="napari-dama")
+        dock.open_slide(str(self.tissue))
+        self.wait(lambda: not dock.opener.busy)
         self.wait(lambda: dock.channels.histogram.histogram is not None and not dock.channels.check.busy)
         self.look(1)
 
@@ -307,7 +318,8 @@ class Person:
     def open_many(self) -> None:
         """Open the large slide and its result."""
         dock = self.dock
-        self.viewer.open(str(self.many), plugin="napari-dama")
+        dock.open_slide(str(self.many))
+        self.wait(lambda: not dock.opener.busy)
         self.look(1)
         dock.show_tab(dock.results)
         self.answer("result on the slide", lambda: dock.results.open_folder(str(self.many_result)), self.idle)

@@ -49,7 +49,7 @@ def at(panel: Any, y: float, x: float) -> tuple[float, float]:
 def keep(dock: Any, wait_for: Wait) -> None:
     panel = dock.annotate.outlines
     panel.keep.click()
-    wait_for(lambda: not panel.editing and panel.work is None and not panel.files.waiting)
+    wait_for(lambda: panel.settled and panel.work is None and not panel.files.waiting)
 
 
 def on_disk(dock: Any) -> Any:
@@ -167,7 +167,9 @@ def test_taking_the_layer_away_discards(window: Any, qtbot: Any, wait_for: Wait)
     panel = dock.annotate.outlines
     panel.start.click()
     dock.viewer.layers.remove(panel.layer)
-    assert not panel.editing and dock.results.layer.visible
+    assert not panel.editing
+    wait_for(lambda: panel.settled)
+    assert dock.results.layer.visible
     panel.start.click()
     keep(dock, wait_for)
     assert "No outline was changed" in dock.message.text.text()

@@ -84,7 +84,7 @@ class BackgroundRuns:
         except (DamaError, OSError, ValueError) as error:
             self.dock.message.show_error(error)
             return
-        self.following = str(view.path)
+        self.following = str(view.path)  # its cells come as soon as its slide is there
         self.dock.results.show_live(str(view.result))
 
     def _open(self, view: JobView, *, turn: bool) -> None:
@@ -97,7 +97,7 @@ class BackgroundRuns:
 
         slide = str(getattr(read_settings(view.path), "slide", ""))
         if slide and slide not in slides_in(self.dock.viewer.layers):
-            self.dock.viewer.open(slide, plugin="napari-dama")
+            self.dock.open_slide(slide)
 
     def _on_show(self, path: str) -> None:
         self.dock.state.jobs.selected = path

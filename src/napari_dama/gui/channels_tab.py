@@ -98,6 +98,7 @@ class ChannelsTab(Tab):
         self.viewer.layers.events.inserted.connect(self._on_layers)
         self.viewer.layers.events.removed.connect(self._on_layers)
         self.viewer.layers.selection.events.active.connect(self._on_active)
+        self.session.layers_arrived.connect(self._on_layers)
         self.session.slide_changed.connect(self._rebuild)
         self.session.plan_changed.connect(self._sync)
         self.session.state.channels.events.pixel_um.connect(self._rescale)
@@ -172,7 +173,8 @@ class ChannelsTab(Tab):
         self._on_current()
 
     def _on_layers(self, event: object = None) -> None:
-        self._later.start()
+        if not self.session.arriving:
+            self._later.start()
 
     def _follow_layers(self) -> None:
         if self.book.sync():
@@ -240,6 +242,7 @@ class ChannelsTab(Tab):
             and self.markers is not None
             and not self.markers.one_at_a_time
             and not self._later.isActive()
+            and not self.session.arriving
         ):
             index = int(facts["index"])
             if index < len(self.markers):
@@ -326,6 +329,7 @@ class ChannelsTab(Tab):
         self.viewer.layers.events.inserted.disconnect(self._on_layers)
         self.viewer.layers.events.removed.disconnect(self._on_layers)
         self.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.session.layers_arrived.disconnect(self._on_layers)
         self.session.slide_changed.disconnect(self._rebuild)
         self.session.plan_changed.disconnect(self._sync)
         self.session.state.channels.events.pixel_um.disconnect(self._rescale)

@@ -22,7 +22,7 @@ def open_dock(viewer: Viewer, tab: str = "") -> DamaDock:
     area.show()
     area.raise_()
     if tab:
-        dock.show_tab(dock.named_tabs[tab])
+        dock.show_title(tab)
     found: DamaDock = dock
     return found
 
@@ -39,12 +39,14 @@ def look_at_results(viewer: Viewer) -> None:
 
 def plots(viewer: Viewer) -> None:
     """Show the plots of the open result."""
-    open_dock(viewer, "Results").results.plots_button.click()
+    dock = open_dock(viewer, "Results")
+    dock.when_made(lambda: dock.results.plots_button.click())
 
 
 def export(viewer: Viewer) -> None:
     """Show what the open result can be handed over as."""
-    open_dock(viewer, "Results").results.export.pop_up()
+    dock = open_dock(viewer, "Results")
+    dock.when_made(lambda: dock.results.export.pop_up())
 
 
 def markers(viewer: Viewer) -> None:
@@ -59,7 +61,8 @@ def annotate(viewer: Viewer) -> None:
 
 def gallery(viewer: Viewer) -> None:
     """Show many cells side by side."""
-    open_dock(viewer, "Annotate").show_gallery()
+    dock = open_dock(viewer, "Annotate")
+    dock.when_made(dock.show_gallery)
 
 
 def explain(viewer: Viewer) -> None:

@@ -1,44 +1,68 @@
-"""The dock widget *DAMA*: which slide and model, the tabs, and the message area."""
+"""The dock widget *DAMA*: which slide and model, the tabs, and the message area.
+
+The dock is in the window at once; what is in it is made in turns, so that the window never stands still: libraries are
+loaded in a thread, and then the tabs are made, one for each turn of the event loop. Whoever asks for a part before it is
+there has the rest made at once. So this module imports nothing that is large.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFormLayout,
-    QFrame,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFrame, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from napari_dama.errors import DamaError
-from napari_dama.gui import tooltips
-from napari_dama.gui.adopt import strangers
-from napari_dama.gui.adopt_flow import Adopter
-from napari_dama.gui.analyse_tab import AnalyseTab
-from napari_dama.gui.annotate_tab import AnnotateTab
-from napari_dama.gui.background_runs import BackgroundRuns
-from napari_dama.gui.channels_tab import ChannelsTab
+from napari_dama.gui.dock_slides import SlideRows
 from napari_dama.gui.docked import Docked
-from napari_dama.gui.explain_tab import ExplainTab
-from napari_dama.gui.gallery import Gallery
-from napari_dama.gui.layers import LAYER_SLIDE, foreign_file, slides_in
 from napari_dama.gui.message import MessageArea
 from napari_dama.gui.preferences import apply_folders, read_preferences
-from napari_dama.gui.results_tab import ResultsTab
-from napari_dama.gui.session import Session
-from napari_dama.gui.state import AnalyseState, DamaState
-from napari_dama.gui.style import Tab, muted, narrow
-from napari_dama.gui.train_tab import TrainTab
+from napari_dama.gui.quiet import load_in_thread
+from napari_dama.gui.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from threading import Thread
+
     import napari
+    from qtpy.QtWidgets import QComboBox, QLabel, QPushButton
+
+    from napari_dama.gui.adopt_flow import Adopter
+    from napari_dama.gui.analyse_tab import AnalyseTab
+    from napari_dama.gui.annotate_tab import AnnotateTab
+    from napari_dama.gui.arrive import SlideOpener
+    from napari_dama.gui.background_runs import BackgroundRuns
+    from napari_dama.gui.channels_tab import ChannelsTab
+    from napari_dama.gui.explain_tab import ExplainTab
+    from napari_dama.gui.gallery import Gallery
+    from napari_dama.gui.results_tab import ResultsTab
+    from napari_dama.gui.session import Session
+    from napari_dama.gui.state import DamaState
+    from napari_dama.gui.style import Tab
+    from napari_dama.gui.train_tab import TrainTab
+
+TITLES: Final = {
+    "channels": "Channels",
+    "analyse": "Analyse",
+    "results": "Results",
+    "annotate": "Annotate",
+    "explain": "Explain",
+    "train": "Train",
+}
+"""Titles of the tabs in the order of the work, by the dock's attributes."""
+
+MODULES: Final = (
+    "napari_dama.gui.session",
+    "napari_dama.gui.dock_tabs",
+    "napari_dama.gui.background_runs",
+    "napari_dama.gui.adopt_flow",
+    "napari_dama.gui.arrive",
+    "napari_dama.gui.gallery",
+)
+LATER: Final = frozenset(
+    {*TITLES, "state", "session", "opener", "adopter", "runs", "gallery"}
+    | {"slide_box", "model_box", "facts", "adopt", "use_layers"}
+)
+"""Attributes that are there when all is made."""
 
 
 class DamaDock(Docked):
@@ -48,94 +72,106 @@ class DamaDock(Docked):
     ----------
     napari_viewer : napari.Viewer
         The window's viewer; napari hands it over by this name.
+
+    Attributes
+    ----------
+    turns : Turns
+        Makes what is in the dock; its ``going`` is false when all is there.
     """
+
+    state: DamaState
+    session: Session
+    opener: SlideOpener
+    adopter: Adopter
+    runs: BackgroundRuns
+    channels: ChannelsTab
+    analyse: AnalyseTab
+    results: ResultsTab
+    annotate: AnnotateTab
+    explain: ExplainTab
+    train: TrainTab
+    gallery: Gallery | None
+    slide_box: QComboBox
+    model_box: QComboBox
+    facts: QLabel
+    adopt: QPushButton
+    use_layers: QPushButton
 
     def __init__(self, napari_viewer: napari.Viewer, *, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = napari_viewer
-        preferences = read_preferences()
-        apply_folders(preferences)
-        self.state = DamaState(analyse=AnalyseState(device=preferences.device))
-        self.session = Session(self.state)
-        self.gallery: Gallery | None = None
         self._closed = False
+        self._waiting: list[Callable[[], object]] = []
         self._build()
-        self._connect()
-        self._sync_slides()
-        self._sync_models()
+        self.turns = Turns(self._make(), self)
+        self.turns.failed.connect(self.message.show_error)
+        self.turns.finished.connect(self._on_made)
+        self.turns.start()
 
     def _build(self) -> None:
-        self.slide_box = narrow(QComboBox(), tooltips.SLIDE)
-        self.model_box = narrow(QComboBox(), tooltips.MODEL)
-        self.facts = muted(QLabel())
-        self.adopt = narrow(QPushButton("Open it as a slide"), tooltips.OPEN_AS_SLIDE)
-        self.use_layers = narrow(QPushButton("Use layers as a slide ..."), tooltips.USE_LAYERS)
-        self.adopter = Adopter(self.viewer, self.session, self)
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Slide", self.slide_box)
-        form.addRow("Model", self.model_box)
-        self.channels = ChannelsTab(self.viewer, self.session)
-        self.analyse = AnalyseTab(self.viewer, self.session)
-        self.results = ResultsTab(self.viewer, self.session)
-        self.annotate = AnnotateTab(self.viewer, self.session, self.results)
-        self.explain = ExplainTab(self.viewer, self.session)
-        self.train = TrainTab(self.viewer, self.session)
+        self.rows = SlideRows(self.viewer)
         self.tabs = QTabWidget()
         self.tabs.setObjectName("dama_tabs")
         self.tabs.setUsesScrollButtons(True)
         points = 0.86 * max(self.tabs.font().pointSizeF(), 8.0)  # six tabs in 320 px
         self.tabs.setStyleSheet(f"QTabBar::tab {{ padding: 3px 2px; font-size: {points:.1f}pt; }}")
         self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
-        for name, tab in self.named_tabs.items():
-            self.tabs.addTab(_scrolled(tab), name)
+        self.pages = {name: _page() for name in TITLES}
+        for name, page in self.pages.items():
+            self.tabs.addTab(page, TITLES[name])
         self.message = MessageArea()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
-        layout.addLayout(form)
-        layout.addWidget(self.facts)
-        layout.addWidget(self.adopt)
-        layout.addWidget(self.use_layers)
+        layout.addWidget(self.rows)
         layout.addWidget(self.tabs, stretch=1)
         layout.addWidget(self.message)
         self.setMinimumWidth(300)
 
-    @property
-    def named_tabs(self) -> dict[str, Tab]:
-        """The tabs in the order of the work, by their titles."""
-        return {
-            "Channels": self.channels,
-            "Analyse": self.analyse,
-            "Results": self.results,
-            "Annotate": self.annotate,
-            "Explain": self.explain,
-            "Train": self.train,
-        }
+    def _make(self) -> Iterator[Thread | None]:
+        """Make what is in the dock, in steps."""
+        yield load_in_thread(MODULES)
+        from napari_dama.gui.dock_tabs import make_tabs
+        from napari_dama.gui.session import Session
+        from napari_dama.gui.state import AnalyseState, DamaState
 
-    def show_tab(self, tab: Tab) -> None:
-        """Bring a tab to the front."""
-        self.tabs.setCurrentIndex(list(self.named_tabs.values()).index(tab))
+        preferences = read_preferences()
+        apply_folders(preferences)
+        self.state = DamaState(analyse=AnalyseState(device=preferences.device))
+        self.session = Session(self.state)
+        yield None
+        for name, tab in make_tabs(self.viewer, self.session):
+            setattr(self, name, tab)
+            self.pages[name].setWidget(tab)
+            tab.failed.connect(self.message.show_error)
+            tab.noted.connect(self.message.show_note)
+            yield None
+        self._connect()
+        yield None
+        self.rows.sync_slides()
+        self.rows.sync_models()
 
     def _connect(self) -> None:
-        self.viewer.layers.events.inserted.connect(self._sync_slides)
-        self.viewer.layers.events.removed.connect(self._sync_slides)
-        self.session.slide_changed.connect(self._sync_facts)
-        self.session.plan_changed.connect(self._sync_facts)
-        self.session.models_changed.connect(self._sync_models)
+        from napari_dama.gui.adopt_flow import Adopter
+        from napari_dama.gui.arrive import SlideOpener
+        from napari_dama.gui.background_runs import BackgroundRuns
+
+        rows = self.rows
+        self.slide_box, self.model_box, self.facts = rows.slide_box, rows.model_box, rows.facts
+        self.adopt, self.use_layers = rows.adopt, rows.use_layers
+        self.gallery = None
+        self.adopter = Adopter(self.viewer, self.session, self)
+        self.opener = SlideOpener(self.viewer, self.session, self)
+        rows.follow(self.session)
+        rows.open_asked.connect(self.open_slide)
+        rows.chosen.connect(self.message.clear)
+        rows.use_layers.clicked.connect(self.adopter.ask)
+        self.opener.failed.connect(self.message.show_error)
         self.session.failed.connect(self.message.show_error)
-        self.adopt.clicked.connect(self._on_adopt)
-        self.use_layers.clicked.connect(self.adopter.ask)
         self.adopter.adopted.connect(self._on_adopted)
         self.adopter.failed.connect(self.message.show_error)
         self.adopter.noted.connect(self.message.show_note)
         self.channels.relinked.connect(self._on_relinked)
-        self.slide_box.activated.connect(self._on_slide_chosen)
-        self.model_box.activated.connect(self._on_model_chosen)
-        for tab in self.named_tabs.values():
-            tab.failed.connect(self.message.show_error)
-            tab.noted.connect(self.message.show_note)
         self.analyse.analysed.connect(self._on_analysed)
         self.analyse.tile_done.connect(self.results.show_live)
         self.runs = BackgroundRuns(self)
@@ -146,50 +182,45 @@ class DamaDock(Docked):
         self.explain.cell_asked.connect(self._on_cell_asked)
         self.train.model_offered.connect(self._on_model_offered)
 
-    def _sync_slides(self, event: object = None) -> None:
-        paths = slides_in(self.viewer.layers)
-        self.slide_box.clear()
-        for path in paths:
-            self.slide_box.addItem(path.removeprefix(LAYER_SLIDE).replace("\\", "/").rsplit("/", 1)[-1], path)
-            self.slide_box.setItemData(self.slide_box.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
-        if not paths:
-            self.slide_box.addItem("none open", "")
-        wanted = self.state.slide if self.state.slide in paths else (paths[-1] if paths else "")
-        self.slide_box.setCurrentIndex(max(self.slide_box.findData(wanted), 0))
-        self.session.forget_others(paths)
-        self.state.slide = wanted
-        self._sync_facts()
+    if not TYPE_CHECKING:
 
-    def _sync_models(self) -> None:
-        self.model_box.clear()
-        for card in self.session.cards:
-            self.model_box.addItem(card.name, card.name)
-            self.model_box.setItemData(self.model_box.count() - 1, card.summary, Qt.ItemDataRole.ToolTipRole)
-        if not self.session.cards:
-            self.model_box.addItem("none on the shelf", "")
-        self.model_box.setCurrentIndex(max(self.model_box.findData(self.state.model), 0))
-        self._sync_facts()
+        def __getattr__(self, name: str) -> Any:
+            """Make the rest at once when a part is asked for that is not there yet."""
+            if name in LATER and not self.__dict__.get("_closed", True):
+                self.turns.finish()
+                if name in self.__dict__:
+                    return self.__dict__[name]
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    def _sync_facts(self) -> None:
-        slide = self.session.slide
-        stranger = foreign_file(self.viewer.layers) if slide is None else ""
-        self.adopt.setVisible(bool(stranger))
-        images = strangers(self.viewer.layers)
-        self.use_layers.setVisible(bool(images))
-        if slide is None:
-            self.facts.setText(_OTHER_READER if images else _NOTHING_OPEN)
-            return
-        count, height, width = slide.shape
-        pixel = self.session.pixel.pixel_um
-        size = "pixel size unknown" if pixel is None else f"{pixel:.4g} µm per pixel"
-        self.facts.setText(f"{count} markers, {height} x {width} px, {slide.dtype}, {size}")
+    def when_made(self, do: Callable[[], object]) -> None:
+        """Do something when all is in the dock; at once when it is."""
+        if self.turns.going:
+            self._waiting.append(do)
+        else:
+            do()
 
-    def _on_adopt(self) -> None:
-        path = foreign_file(self.viewer.layers)
-        try:
-            self.viewer.open(path, plugin="napari-dama")
-        except (DamaError, OSError, ValueError) as error:
-            self.message.show_error(error)
+    def _on_made(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for do in waiting:
+            do()
+
+    @property
+    def named_tabs(self) -> dict[str, Tab]:
+        """The tabs in the order of the work, by their titles."""
+        return {title: getattr(self, name) for name, title in TITLES.items()}
+
+    def show_tab(self, tab: Tab) -> None:
+        """Bring a tab to the front."""
+        self.show_title(next(title for title, each in self.named_tabs.items() if each is tab))
+
+    def show_title(self, title: str) -> None:
+        """Bring the tab of a title to the front, be it made or not."""
+        self.tabs.setCurrentIndex(list(TITLES.values()).index(title))
+
+    def open_slide(self, path: str) -> None:
+        """Open a slide, a layer at a time."""
+        self.message.clear()
+        self.opener.open(path)
 
     def _on_adopted(self, slide: str, names: tuple[str, ...]) -> None:
         self._on_relinked(slide)
@@ -197,15 +228,7 @@ class DamaDock(Docked):
 
     def _on_relinked(self, slide: str) -> None:
         self.state.slide = slide
-        self._sync_slides()
-
-    def _on_slide_chosen(self, index: int) -> None:
-        self.message.clear()
-        self.state.slide = str(self.slide_box.itemData(index) or "")
-
-    def _on_model_chosen(self, index: int) -> None:
-        self.message.clear()
-        self.state.model = str(self.model_box.itemData(index) or "")
+        self.rows.sync_slides()
 
     def _on_analysed(self, folder: str) -> None:
         self.results.open_folder(folder)
@@ -221,6 +244,8 @@ class DamaDock(Docked):
 
     def show_gallery(self) -> Gallery:
         """Show the gallery, in a dock of its own that may float."""
+        from napari_dama.gui.gallery import Gallery
+
         if self.gallery is None or self.gallery.closed:
             self.gallery = Gallery(self.viewer, self.session, self.results)
             self.gallery.failed.connect(self.message.show_error)
@@ -238,27 +263,31 @@ class DamaDock(Docked):
         self.session.cells.select([label])
 
     def _on_model_offered(self, name: str) -> None:
-        self.state.model = name
-        self._sync_models()
+        self._on_improved(name)
         self.show_tab(self.analyse)
 
     def _on_improved(self, name: str) -> None:
         self.state.model = name
-        self._sync_models()
+        self.rows.sync_models()
 
     def close_down(self) -> None:
         """Stop the work, let go of the viewer and of the slide; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        self.viewer.layers.events.inserted.disconnect(self._sync_slides)
-        self.viewer.layers.events.removed.disconnect(self._sync_slides)
-        self.state.results.events.selected.disconnect(self._on_cell)
-        if self.gallery is not None:
-            self.gallery.close_down()
-        for tab in self.named_tabs.values():
-            tab.close_down()
-        self.session.close()
+        self.turns.let_go()
+        there = self.__dict__
+        if "runs" in there:
+            self.state.results.events.selected.disconnect(self._on_cell)
+            self.opener.close_down()
+            if self.gallery is not None:
+                self.gallery.close_down()
+        self.rows.let_go()
+        for name in TITLES:
+            if name in there:
+                there[name].close_down()
+        if "session" in there:
+            self.session.close()
 
     def closeEvent(self, event: object) -> None:
         """Qt closes the widget."""
@@ -266,16 +295,9 @@ class DamaDock(Docked):
         super().closeEvent(event)  # type: ignore[arg-type]
 
 
-_NOTHING_OPEN = "Open a slide with File > Open, or take one of File > Open Sample to try it out."
-_OTHER_READER = (
-    "The image in the window belongs to no slide yet: another reader opened it, or it was added by hand. "
-    "Use its layers as a slide, and name the markers."
-)
-
-
-def _scrolled(tab: QWidget) -> QScrollArea:
+def _page() -> QScrollArea:
+    """Return a tab's place, empty until the tab is made."""
     area = QScrollArea()
-    area.setWidget(tab)
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

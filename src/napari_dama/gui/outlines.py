@@ -15,12 +15,14 @@ from napari_dama.cells.outlines import apply_changes, changes_between
 from napari_dama.cells.tidy import delete, merge, split_by_path, split_by_seeds
 from napari_dama.errors import DamaError, SettingsError
 from napari_dama.gui import tooltips
+from napari_dama.gui.arrive import add_hidden
 from napari_dama.gui.layers import KEY
 from napari_dama.gui.outline_edit import Known, Part, begin, outcome_of
 from napari_dama.gui.outline_files import OutlineFiles
 from napari_dama.gui.place import bare, view_region
 from napari_dama.gui.preferences import read_preferences
 from napari_dama.gui.style import beside, heading, muted, narrow, say
+from napari_dama.gui.turns import Turns
 from napari_dama.gui.work import Report, Stop, Work
 from napari_dama.predict.labels import LabelImage
 from napari_dama.predict.record import LABELS
@@ -73,6 +75,7 @@ class OutlinePanel(QWidget):
         self.layer: Any = None
         self.line: Any = None
         self.work: Work | None = None
+        self.clearing: Turns | None = None
         self.chosen: list[int] = []
         self._seeds: list[tuple[float, float]] = []
         self._tool = ""
@@ -123,6 +126,11 @@ class OutlinePanel(QWidget):
         """Whether outlines are being edited."""
         return self.part is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether no outlines are edited, and the copy that was is out of the window."""
+        return not self.editing and (self.clearing is None or not self.clearing.going)
+
     # -- begin and end -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -161,17 +169,17 @@ class OutlinePanel(QWidget):
         self._top = max(self.annotator.new_label() - 1, int(part.before.max(initial=0)))
         scale = np.asarray(below.scale[-2:], float)
         offset = np.asarray(below.translate[-2:], float) + scale * (part.region.y0, part.region.x0)
-        self.layer = self.viewer.add_labels(
-            part.before.copy(),
-            name="Outlines being edited",
-            scale=tuple(scale),
-            translate=tuple(offset),
-            units=tuple(below.units[-2:]),
-            opacity=0.5,
-            metadata={
+        options = {
+            "name": "Outlines being edited",
+            "scale": tuple(scale),
+            "translate": tuple(offset),
+            "units": tuple(below.units[-2:]),
+            "opacity": 0.5,
+            "metadata": {
                 KEY: {"role": "outlines", "slide": self.results.result.slide if self.results.result else ""}
             },
-        )
+        }
+        self.layer, _ = add_hidden(self.viewer, (part.before.copy(), options, "labels"))
         below.visible = False
         self.viewer.layers.selection.active = self.layer
         self.timer.start(int(1000 * max(read_preferences().outline_seconds, 0.5)))
@@ -179,7 +187,12 @@ class OutlinePanel(QWidget):
         QTimer.singleShot(0, self._into_view)
 
     def _into_view(self) -> None:
-        """Scroll to the tools."""
+        """Draw the copy, and scroll to the tools; a turn after the layer was made."""
+        if not self.editing or self.layer is None:
+            return
+        if self.clearing is not None:
+            self.clearing.finish()
+        self.layer.visible = True
         place = self.parentWidget()
         while place is not None and not isinstance(place, QScrollArea):
             place = place.parentWidget()
@@ -253,14 +266,21 @@ class OutlinePanel(QWidget):
         self.part = self._draft = None
         self.timer.stop()
         self._set_tool("")
-        if self.layer is not None and self.layer in self.viewer.layers:
-            self.viewer.layers.remove(self.layer)
-        self.layer = None
+        layer, self.layer = self.layer, None
+        self._sync()
+        if self.clearing is not None:
+            self.clearing.finish()
+        self.clearing = Turns(self._clear(layer), self)
+        self.clearing.start()
+
+    def _clear(self, layer: Any) -> Iterator[None]:
+        """Show the result again and take the edited copy away, in steps: napari takes its time for each."""
         below = self.results.layer
-        if below is not None and below in self.viewer.layers:
+        if below is not None and below in self.viewer.layers and not self.editing:
             below.visible = True
             self.viewer.layers.selection.active = below
-        self._sync()
+        yield
+        _remove(self.viewer, layer)
 
     def _on_failed(self, error: Exception) -> None:
         self.work = None
@@ -344,6 +364,7 @@ class OutlinePanel(QWidget):
         """Put labels into the layer in a way that napari's own undo knows."""
         where = np.nonzero(np.asarray(bare(self.layer).data) != edited)
         if len(where[0]):
+            self.layer.visible = True  # napari writes only into pixels that it has taken to be drawn
             self.layer.data_setitem(where, edited[where])
 
     def _set_tool(self, tool: str) -> None:
@@ -485,6 +506,8 @@ class OutlinePanel(QWidget):
     def close_down(self) -> None:
         """Save the draft, and let go of the viewer."""
         self.timer.stop()
+        if self.clearing is not None:
+            self.clearing.let_go()
         if self.editing and self.annotator.is_open:
             self.save_draft()
         if self.work is not None:

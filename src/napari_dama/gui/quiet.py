@@ -21,16 +21,19 @@ import importlib.util
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 TORCH_LIBRARIES = ("libtorch_cpu.so", "libtorch_python.so")
 SWITCH_S = 0.0005
 """How long another thread may keep Python's lock when Qt's thread wants it, while a network answers."""
+NETWORKS = ("torch", "napari_dama.predict.explain", "napari_dama.models.model")
+"""What is imported with torch; the last one brings timm and torchvision, 200 000 objects, for loading a model."""
+
 _lock = threading.Lock()
 _resting = 0
 _collects = False
@@ -43,7 +46,7 @@ def load_torch() -> None:
 
     Call it in a thread, never in Qt's. Where torch is missing nothing happens: whoever needs it says so.
     """
-    if "napari_dama.predict.explain" in sys.modules and "torch" in sys.modules:
+    if all(name in sys.modules for name in NETWORKS):
         return
     from napari_dama.gui.work import keep_triton_out
 
@@ -51,11 +54,32 @@ def load_torch() -> None:
     with collector_resting():
         if "torch" not in sys.modules:
             _link_torch()
-        for name in ("torch", "napari_dama.predict.explain"):
+        for name in NETWORKS:
             try:
                 importlib.import_module(name)
             except ImportError:
                 return
+
+
+def load_in_thread(modules: Sequence[str]) -> threading.Thread | None:
+    """Import modules, and all that they import, in a thread; None when all of them are there already.
+
+    Only modules that make no Qt objects while they are imported: these would belong to that thread. A module that cannot be
+    imported is left to whoever needs it, who then says so.
+    """
+    missing = [name for name in modules if name not in sys.modules]
+    if not missing:
+        return None
+
+    def load() -> None:
+        with collector_resting():
+            for name in missing:
+                with suppress(Exception):
+                    importlib.import_module(name)
+
+    thread = threading.Thread(target=load, name="napari-dama-import", daemon=True)
+    thread.start()
+    return thread
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dama.gui.arrive import reveal
 from napari_dama.gui.cell_colours import label_colormap_of
 from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap_of
-from napari_dama.gui.layers import KEY, about, layers_of, scale_of, slides_in
-from napari_dama.gui.put_layer import quietly
+from napari_dama.gui.layers import KEY, LayerData, about, layers_of, scale_of, slides_in
+from napari_dama.gui.put_layer import add_hidden_quietly
 
 if TYPE_CHECKING:
     import napari
@@ -96,25 +97,32 @@ def summary_of(folder: Path, count: int, run: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def add_result(viewer: napari.Viewer, session: Session, result: OpenResult) -> Any:
-    """Show a result as a labels layer exactly on its slide, which is opened when it is not yet; returns the layer."""
-    if result.slide and result.slide not in slides_in(viewer.layers) and Path(result.slide).exists():
-        viewer.open(result.slide, plugin="napari-dama")
+def slide_missing(viewer: napari.Viewer, result: OpenResult) -> bool:
+    """Whether a result's slide is not open in the window, and is there to be opened."""
+    return bool(result.slide and result.slide not in slides_in(viewer.layers) and Path(result.slide).exists())
+
+
+def make_room(viewer: napari.Viewer, session: Session, result: OpenResult) -> None:
+    """Take out a layer of the same result, and let the pixel size be the result's where the slide says none."""
     if session.state.slide == result.slide and session.pixel.pixel_um is None:
         session.state.channels.pixel_um = result.pixel_um
     for old in layers_of(viewer.layers, "cells"):
         if about(old).get("result") == str(result.path):
             viewer.layers.remove(old)
+
+
+def result_layer(result: OpenResult) -> LayerData:
+    """Return a result as a labels layer that lies exactly on its slide."""
     multiscale = len(result.levels) > 1
-    return viewer.add_labels(
-        result.levels if multiscale else result.levels[0],
-        name=f"Cells: {result.path.name}",
-        features=feature_table(result.cells),
-        multiscale=multiscale,
-        opacity=0.6,
-        metadata={KEY: {"role": "cells", "slide": result.slide, "result": str(result.path)}},
+    options = {
+        "name": f"Cells: {result.path.name}",
+        "features": feature_table(result.cells),
+        "multiscale": multiscale,
+        "opacity": 0.6,
+        "metadata": {KEY: {"role": "cells", "slide": result.slide, "result": str(result.path)}},
         **scale_of(result.pixel_um),
-    )
+    }
+    return result.levels if multiscale else result.levels[0], options, "labels"
 
 
 def colour_result(layer: Any, cells: CellsModel, colours: CellColours, hidden: frozenset[str]) -> None:
@@ -127,7 +135,7 @@ def colour_result(layer: Any, cells: CellsModel, colours: CellColours, hidden: f
         layer.colormap = label_colormap_of(cells.labels, colours)
 
 
-def live_layer(viewer: napari.Viewer, folder: Path) -> Any:
+def live_layer(viewer: napari.Viewer, folder: Path) -> LayerData | None:
     """Return a layer that reads the labels of a running analysis; None while there are none, or its slide is not open.
 
     Of a large slide the coarser levels are shown, too, which the analysis renews every few seconds.
@@ -145,14 +153,14 @@ def live_layer(viewer: napari.Viewer, folder: Path) -> Any:
     if slide not in slides_in(viewer.layers):
         return None
     large = len(levels) > 1 and levels[0].shape[0] * levels[0].shape[1] > LIVE_LIMIT_PX
-    return viewer.add_labels(
-        levels if large else levels[0],
-        name="Cells so far",
-        opacity=0.6,
-        multiscale=large,
-        metadata={KEY: {"role": "live", "slide": slide, "result": str(folder)}},
+    options = {
+        "name": "Cells so far",
+        "opacity": 0.6,
+        "multiscale": large,
+        "metadata": {KEY: {"role": "live", "slide": slide, "result": str(folder)}},
         **scale_of(run["settings"]["pixel_um"]),
-    )
+    }
+    return levels if large else levels[0], options, "labels"
 
 
 def label_at(layer: Any, position: tuple[float, ...]) -> int:
@@ -185,15 +193,17 @@ def mark_cells(
         found[0].data, found[0].name = places, name
         found[0].size = sizes
         return
-    with quietly(viewer):
-        viewer.add_points(
-            places,
-            name=name,
-            size=sizes,
-            face_color="transparent",
-            border_color="white",
-            border_width=0.06,
-            metadata={KEY: {"role": "mark", "slide": result.slide}},
-            scale=layer.scale[-2:],
-            units=layer.units[-2:],
-        )
+    rings = add_hidden_quietly(
+        viewer,
+        "points",
+        places,
+        name=name,
+        size=sizes,
+        face_color="transparent",
+        border_color="white",
+        border_width=0.06,
+        metadata={KEY: {"role": "mark", "slide": result.slide}},
+        scale=layer.scale[-2:],
+        units=layer.units[-2:],
+    )
+    reveal(rings)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QFormLayout, QLabe
 
 from napari_dama.errors import DamaError
 from napari_dama.gui import tooltips
+from napari_dama.gui.arrive import add_hidden, bring_slide, reveal
 from napari_dama.gui.cell_card import CellCard
 from napari_dama.gui.cell_colours import INSTANCE, TYPE, legend_rows
 from napari_dama.gui.cell_table import cell_facts, feature_table, group_facts
@@ -24,19 +25,23 @@ from napari_dama.gui.plots import open_plots
 from napari_dama.gui.recolour import Later, recolour_types, sync_features
 from napari_dama.gui.result_layers import (
     OpenResult,
-    add_result,
     colour_result,
     label_at,
     live_layer,
+    make_room,
     mark_cells,
     read_result,
+    result_layer,
+    slide_missing,
 )
 from napari_dama.gui.shown_colours import ShownColours
 from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say
+from napari_dama.gui.turns import Turns
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from threading import Thread
 
     import napari
     from numpy.typing import NDArray
@@ -73,7 +78,7 @@ class ResultsTab(Tab):
         self.result: OpenResult | None = None
         self.layer: Any = None
         self.live: Any = None
-        self.work: Work | None = None
+        self.work: Work | Turns | None = None
         self._refreshed = 0.0
         self._listed: list[tuple[str, str, str]] = []
         self.later = Later(self._on_later, self)
@@ -144,6 +149,8 @@ class ResultsTab(Tab):
 
     def load(self, path: str | None = None) -> None:
         """Read the folder that the state names in a thread, then show it."""
+        if isinstance(self.work, Turns):
+            self.work.finish()
         if not self.state.path or self.work is not None:
             return
         folder = Path(self.state.path)
@@ -158,20 +165,36 @@ class ResultsTab(Tab):
         self.work.start()
 
     def _on_loaded(self, result: OpenResult) -> None:
-        self.work = None
+        self.work = Turns(self._show(result), self)
+        self.work.finished.connect(self._on_shown)
+        self.work.failed.connect(self._on_failed)
+        self.work.start()
+
+    def _show(self, result: OpenResult) -> Iterator[Thread | None]:
+        """Show what was read, in steps: its slide, its layer, what follows from its cells, and then the cells."""
+        if slide_missing(self.viewer, result):
+            yield from bring_slide(self.viewer, self.session, result.slide)
         self._drop_live()
-        try:
-            self.layer = add_result(self.viewer, self.session, result)
-        except DamaError as error:
-            self._on_failed(error)
+        make_room(self.viewer, self.session, result)
+        yield None
+        layer, _ = add_hidden(self.viewer, result_layer(result))
+        yield None
+        if layer not in self.viewer.layers:  # the user took it away
             return
-        self.result = result
+        self.layer, self.result = layer, result
         with self.state.events.blocked():
             self.state.hidden = self.state.hidden_values = frozenset()
             self.state.selected = 0
             self.state.colour_by = TYPE if "type" in result.cells else INSTANCE
         self.outlines.setChecked(False)
         self.cells.open(result.cells, result.colours)
+        yield None
+        if layer in self.viewer.layers:
+            layer.visible = True
+
+    def _on_shown(self) -> None:
+        self.work = None
+        self._sync()
 
     def _on_failed(self, error: Exception) -> None:
         self.work = None
@@ -188,8 +211,12 @@ class ResultsTab(Tab):
         if self.live is not None and about(self.live).get("result") != folder:
             self._drop_live()
         if self.live is None or self.live not in self.viewer.layers:
-            self.live = live_layer(self.viewer, Path(folder))
-        if self.live is not None:
+            self.live = None
+            found = live_layer(self.viewer, Path(folder))
+            if found is not None:
+                self.live, _ = add_hidden(self.viewer, found)
+                reveal(self.live)
+        elif self.live.visible:
             self.live.refresh()
 
     def _drop_live(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from napari_dama.slides.panel import BRAIN7, Panel
 from napari_dama.slides.slide import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari_dama.gui.markers import Markers
     from napari_dama.gui.state import DamaState
@@ -51,6 +52,8 @@ class Session:
         The open slide, the card of the chosen model, and those of all models on the shelf; None where there is none.
     markers : Markers or None
         How the open slide's markers are shown and matched; the *Channels* tab keeps it.
+    arriving : bool
+        Layers of a slide come one at a time, and it is not complete yet: who follows the window's layers waits.
     sources : dict
         How to open slides that are made of layers and have no file, by their name (``layer:NAME``): a function of marker
         names and pixel size, either of them None for the slide's own.
@@ -61,12 +64,15 @@ class Session:
         Another slide or none is open; the map of channels, the pixel size or the model changed.
     failed(error)
         A slide or model could not be opened.
+    layers_arrived
+        A slide whose layers came one at a time is complete.
     """
 
     slide_changed = Signal()
     plan_changed = Signal()
     models_changed = Signal()
     failed = Signal(object)
+    layers_arrived = Signal()
 
     def __init__(self, state: DamaState) -> None:
         self.state = state
@@ -77,6 +83,7 @@ class Session:
         self.annotator = Annotator(self.cells)
         self.markers: Markers | None = None
         self.sources: dict[str, Callable[[Sequence[str] | None, float | None], Slide]] = {}
+        self.arriving = False
         self._names: dict[str, tuple[str, ...]] = {}
         self._wishes: dict[str, tuple[float | None, dict[str, str]]] = {}
         state.events.slide.connect(self._on_slide)
@@ -172,6 +179,16 @@ class Session:
         if self.slide is None:
             raise SettingsError(self.blocker)
         return self._open(self.slide.markers, self.pixel.pixel_um)
+
+    @contextmanager
+    def layers_arriving(self) -> Iterator[None]:
+        """Let those who follow the window's layers wait until all of a slide are there."""
+        self.arriving = True
+        try:
+            yield
+        finally:
+            self.arriving = False
+            self.layers_arrived.emit()
 
     def rename(self, names: Sequence[str]) -> str:
         """Give the open slide's markers other names, and write them into the names file beside it.

@@ -144,6 +144,10 @@ EXPLAIN_HONEST = (
 )
 TRAIN_BROWSE = "Choose a crop store, or a folder of slides with outlined cells."
 RESUME = "Go on with the run that was cancelled: finished tiles are not done again."
+OPEN_SLIDE = (
+    "Choose a TIFF, QPTIFF or NumPy file: it opens with one layer per marker. "
+    "A folder (OME-Zarr) opens with File > Open Folder."
+)
 OPEN_AS_SLIDE = "Open this file with DAMA's reader: one layer per marker, with names, colours and sizes."
 PREVIEW_STEP = "Go back to earlier pictures. At the right end it follows the newest one."
 PREVIEW_LARGER = "Open the picture in your system's image viewer."
