@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_dama.cells.augment import drop_markers, vary_intensity
+from napari_dama.cells.augment import drop_markers, vary_intensity_
 from napari_dama.cells.given import open_labels
 from napari_dama.cells.instances import instances_from_maps
 from napari_dama.errors import Interrupted, SettingsError, StoreError
@@ -220,7 +220,7 @@ class OutlineLesson:
         generator = torch.Generator(device=self.device).manual_seed(step_seed(settings.seed, step))
         x, present, truth, zone = self._tiles(settings.outline_batch, ZOOM, rng)
         seen = (zone != HIDDEN)[:, None]
-        x = vary_intensity(vary_sharpness(x, generator), VARIATION, generator)
+        x = vary_intensity_(vary_sharpness(x, generator), VARIATION, generator)
         x = x * drop_markers(present, self.nuclear, VARIATION, generator)[..., None, None] * seen
         checked = zone == OWN
         if self.boxes:
