@@ -96,8 +96,9 @@ def _kind(labels: Any, watch: Watch) -> np.dtype[Any]:
     for top in range(0, height, BAND_PX):
         watch.step(top // 2, height)
         largest = max(largest, int(np.max(labels[top : min(top + BAND_PX, height)], initial=0)))
-    kinds = (np.dtype(kind) for kind in (np.uint16, np.int32, np.uint32))
-    return next(kind for kind in kinds if largest <= np.iinfo(kind).max)
+    if largest <= np.iinfo(np.uint16).max:
+        return np.dtype(np.uint16)
+    return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.uint32)
 
 
 def _tiles(labels: Any, kind: np.dtype[Any], watch: Watch) -> Iterator[NDArray[Any]]:
