@@ -51,6 +51,19 @@ def test_large_labels_become_a_bigtiff_and_ome_names_get_ome_metadata(
         np.testing.assert_array_equal(tif.asarray(), labels)
 
 
+@pytest.mark.parametrize(
+    ("largest", "kind"), [(65_535, "uint16"), (65_536, "int32"), (2**31 - 1, "int32"), (2**31, "uint32")]
+)
+def test_labels_are_of_the_smallest_kind_that_qupath_reads(tmp_path: Path, largest: int, kind: str) -> None:
+    labels = np.zeros((1100, 40), np.uint32)
+    labels[3:5, 2:9], labels[1090:, 7] = largest, 1
+    group = zarr.open_group(str(tmp_path / "out" / "labels.ome.zarr"), mode="w", zarr_format=2)
+    group.create_array("0", data=labels, chunks=(512, 512))
+    found = tifffile.imread(to_labels_tiff(tmp_path / "out", tmp_path / "l.tif"))
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, labels)
+
+
 def test_csv_is_the_table(tmp_path: Path) -> None:
     _result(tmp_path / "out")
     file = to_csv(tmp_path / "out", tmp_path / "t.csv")

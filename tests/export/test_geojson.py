@@ -12,6 +12,7 @@ from tests.export.fields import COLOURS, MARKERS, TYPES, awkward_labels, make_re
 
 from napari_dama.errors import Interrupted, OutputError, SettingsError
 from napari_dama.export import Watch, export
+from napari_dama.export.geojson import classification
 
 
 def features(file: Path) -> list[dict[str, Any]]:
@@ -69,6 +70,20 @@ def test_a_type_that_the_model_does_not_know_gets_a_colour_of_its_own(tmp_path: 
         "CD68: Cell: Mean" not in found["5"]["measurements"]
         and "CD68: Cell: Mean" in found["2"]["measurements"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("T cell", {"name": "T cell"}),
+        ("T cell: CD8+", {"names": ["T cell", "CD8+"]}),  # so QuPath 0.5.1 and 0.7.0 write it after reading
+        ("CD4:FOXP3", {"names": ["CD4", "FOXP3"]}),
+        (" B \n cell", {"name": "B cell"}),
+        (":", {"name": "unnamed"}),  # QuPath refuses a whole file for one class without a name
+    ],
+)
+def test_types_are_written_as_qupath_writes_its_classes(name: str, said: dict[str, Any]) -> None:
+    assert classification(name, (1, 2, 3)) == {**said, "color": [1, 2, 3]}
 
 
 def test_a_stopped_export_leaves_what_was_there(tmp_path: Path) -> None:

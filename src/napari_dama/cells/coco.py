@@ -100,24 +100,28 @@ def labels_to_coco(
         if name not in category:
             category[name] = 1 + max(category.values(), default=0)
             document["categories"].append({"id": category[name], "name": name})
-        x, y = places // height, places % height
-        x0, y0 = int(x.min()), int(y.min())
-        one: dict[str, Any] = {
-            "id": number,
-            "image_id": image,
-            "category_id": category[name],
-            "iscrowd": 0,
-            "area": len(places),
-            "bbox": [x0, y0, int(x.max()) - x0 + 1, int(y.max()) - y0 + 1],
-            "label": label,
-        }
-        outline = _polygons(y - y0, x - x0, y0, x0) if encoding == "polygon" else None
-        one["segmentation"] = pack(places, height, width) if outline is None else outline
+        one = {"id": number, "image_id": image, "category_id": category[name], "label": label}
+        one |= annotation(places, height, width, encoding)
         if scores is not None and np.isfinite(scores.get(label, np.nan)):
             one["score"] = round(float(scores[label]), 6)
         document["annotations"].append(one)
         number += 1
     return document
+
+
+def annotation(
+    places: NDArray[np.int64], height: int, width: int, encoding: Literal["rle", "polygon"] = "rle"
+) -> dict[str, Any]:
+    """Mask, box and area of a cell, whose pixels have the ``places`` (ascending, see `cells.rle`) in an image."""
+    x, y = places // height, places % height
+    x0, y0 = int(x.min()), int(y.min())
+    outline = _polygons(y - y0, x - x0, y0, x0) if encoding == "polygon" else None
+    return {
+        "iscrowd": 0,
+        "area": len(places),
+        "bbox": [x0, y0, int(x.max()) - x0 + 1, int(y.max()) - y0 + 1],
+        "segmentation": pack(places, height, width) if outline is None else outline,
+    }
 
 
 def _places_of_labels(labels: NDArray[np.integer[Any]]) -> list[tuple[int, NDArray[np.int64]]]:

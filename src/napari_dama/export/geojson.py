@@ -86,7 +86,7 @@ def _features(source: ResultSource, watch: Watch, object_type: str) -> Iterator[
     place = {label: row for row, label in enumerate(source.cells["label"].tolist())}
     names, values = _measurements(source)
     codes = source.type_codes()
-    classes = [{"name": name, "color": list(rgb(colour))} for name, colour in source.colours.items()]
+    classes = [classification(name, rgb(colour)) for name, colour in source.colours.items()]
     for outline in cell_outlines(source.labels, watch):
         row = place.get(outline.label)
         properties: dict[str, Any] = {"objectType": object_type, "name": str(outline.label)}
@@ -101,6 +101,18 @@ def _features(source: ResultSource, watch: Watch, object_type: str) -> Iterator[
             "geometry": geometry(outline),
             "properties": properties,
         }
+
+
+def classification(name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
+    """Write a type as QuPath itself writes it.
+
+    QuPath takes a colon as the mark of a class within a class: ``T cell: CD8`` is a CD8 among the T cells. It refuses a file
+    with a class whose name is empty, and takes spaces at its ends away.
+    """
+    parts = [" ".join(part.split()) for part in name.split(":")]
+    parts = [part for part in parts if part] or ["unnamed"]
+    named = {"name": parts[0]} if len(parts) == 1 else {"names": parts}
+    return {**named, "color": list(colour)}
 
 
 def geometry(outline: Outline) -> dict[str, Any]:

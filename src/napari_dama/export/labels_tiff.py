@@ -27,7 +27,9 @@ CLASSIC_BYTES: Final = 2**32 - 2**26
 def to_labels_tiff(
     result_dir: str | Path, file: str | Path, *, overwrite: bool = False, watch: Watch | None = None
 ) -> Path:
-    """Write level 0 of the labels as a tiled, zlib-compressed TIFF of uint32; memory is that of one band of rows.
+    """Write level 0 of the labels as a tiled, zlib-compressed TIFF; memory is that of one band of rows.
+
+    Numbers are uint16 where they fit, else int32: QuPath reads no uint32, which is left for labels from 2^31 on.
 
     Parameters
     ----------
@@ -70,27 +72,41 @@ def to_labels_tiff(
     if pixel_um is not None:
         sizes = {"resolution": (1e4 / pixel_um, 1e4 / pixel_um), "resolutionunit": "CENTIMETER"}
     with replacing(target, overwrite=overwrite) as part:
+        watch = watch or Watch()
+        kind = _kind(labels, watch)
         tifffile.imwrite(
             part,
-            _tiles(labels, watch or Watch()),
+            _tiles(labels, kind, watch),
             shape=tuple(labels.shape),
-            dtype=np.uint32,
+            dtype=kind,
             tile=(TILE_PX, TILE_PX),
             compression="zlib",
             photometric="minisblack",
-            bigtiff=int(np.prod(labels.shape, dtype=np.int64)) * 4 > CLASSIC_BYTES,
+            bigtiff=int(np.prod(labels.shape, dtype=np.int64)) * kind.itemsize > CLASSIC_BYTES,
             metadata=_metadata(pixel_um) if is_ome else {"axes": "YX"},
             **sizes,
         )
     return target
 
 
-def _tiles(labels: Any, watch: Watch) -> Iterator[NDArray[np.uint32]]:
+def _kind(labels: Any, watch: Watch) -> np.dtype[Any]:
+    """Smallest kind of whole numbers that holds all labels and that other tools read."""
+    height = labels.shape[0]
+    largest = 0
+    for top in range(0, height, BAND_PX):
+        watch.step(top // 2, height)
+        largest = max(largest, int(np.max(labels[top : min(top + BAND_PX, height)], initial=0)))
+    if largest <= np.iinfo(np.uint16).max:
+        return np.dtype(np.uint16)
+    return np.dtype(np.int32 if largest <= np.iinfo(np.int32).max else np.uint32)
+
+
+def _tiles(labels: Any, kind: np.dtype[Any], watch: Watch) -> Iterator[NDArray[Any]]:
     """Tiles row by row, each as large as the image still reaches."""
     height, width = labels.shape
     for top in range(0, height, BAND_PX):
-        watch.step(top, height)
-        band = np.asarray(labels[top : min(top + BAND_PX, height)], np.uint32)
+        watch.step((top + height) // 2, height)
+        band = np.asarray(labels[top : min(top + BAND_PX, height)]).astype(kind)
         for y in range(0, len(band), TILE_PX):
             for x in range(0, width, TILE_PX):
                 tile = band[y : y + TILE_PX, x : x + TILE_PX]

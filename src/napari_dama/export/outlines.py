@@ -59,6 +59,14 @@ def cell_outlines(labels: Any, watch: Watch | None = None, *, tile_px: int = TIL
     tile_px
         Memory is that of a tile of this side, and of the cells that reach out of it.
     """
+    for label, mask, top, left in cell_masks(labels, watch, tile_px=tile_px):
+        yield Outline(label, mask_pieces(mask, top, left))
+
+
+def cell_masks(
+    labels: Any, watch: Watch | None = None, *, tile_px: int = TILE_PX
+) -> Iterator[tuple[int, NDArray[np.bool_], int, int]]:
+    """Label, mask (h, w) in its box, and the box's first row and column of all cells, as `cell_outlines` takes them."""
     boxes = cell_boxes(labels, watch, tile_px=tile_px)
     height, width = (int(size) for size in labels.shape)
     columns = -(-width // tile_px)
@@ -74,8 +82,7 @@ def cell_outlines(labels: Any, watch: Watch | None = None, *, tile_px: int = TIL
             watch.step(total // 2 + tile, total)
         pixels = np.asarray(labels[y0:y1, x0:x1])
         for label, top, bottom, left, right in group.tolist():
-            mask = pixels[top - y0 : bottom - y0, left - x0 : right - x0] == label
-            yield Outline(label, mask_pieces(mask, top, left))
+            yield label, pixels[top - y0 : bottom - y0, left - x0 : right - x0] == label, top, left
     if watch is not None:
         watch.step(total, total)
 
