@@ -10,10 +10,14 @@ import numpy as np
 
 from napari_dama.cells.coco import labels_to_coco
 from napari_dama.cells.given import LABELS, open_level, read_table
+from napari_dama.cells.table import TABLE
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.export.atomic import replacing
+from napari_dama.export.source import ResultSource
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from napari_dama.export.watch import Watch
 
 
@@ -56,8 +60,8 @@ def to_coco(
     with replacing(target, overwrite=overwrite) as part:
         try:
             labels = np.asarray(open_level(folder / LABELS)[...])
-            if (folder / "cells.csv").is_file():
-                table = read_table(folder / "cells.csv")
+            if (folder / TABLE).is_file():
+                table = _table(folder)
                 numbers = table["label"].tolist()
                 types = dict(zip(numbers, table["type"], strict=True)) if "type" in table else {}
                 scores = (
@@ -68,6 +72,15 @@ def to_coco(
             raise OutputError(str(error)) from error
         part.write_text(json.dumps(document), encoding="utf-8")
     return target
+
+
+def _table(folder: Path) -> pd.DataFrame:
+    """Cells with the types that count; of labels and a table that are no whole result, the table as it is."""
+    try:
+        source = ResultSource.open(folder)
+    except OutputError:
+        return read_table(folder / TABLE)
+    return source.cells
 
 
 def _slide_name(folder: Path) -> str:

@@ -6,7 +6,6 @@ Nothing here is an original: the journal of corrections has every change with it
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +14,10 @@ import pandas as pd
 
 from napari_dama.cells.measure import measure
 from napari_dama.cells.outlines import apply_changes
+from napari_dama.cells.table import read_csv, replace_table
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import (
-    LABELS,
-    RUN_FILE,
-    TABLE,
-    clear_disk_errors,
-    read_run,
-    write_json,
-    write_rows,
-)
-from napari_dama.predict.writer import write_parquet
+from napari_dama.predict.record import LABELS, TABLE, clear_disk_errors, read_run, update_run
 from napari_dama.slides.region import Region
 
 if TYPE_CHECKING:
@@ -113,7 +104,7 @@ def write_pixels(
 
 def _amend_table(folder: Path, changes: Sequence[Amendment]) -> None:
     """Write the table anew, then the note that says so: a program that is cut off in between does it again."""
-    table = pd.read_csv(folder / TABLE)
+    table = read_csv(folder / TABLE)
     rows: dict[int, dict[str, Any]] = {}
     gone: set[int] = set()
     for change in changes:
@@ -128,22 +119,20 @@ def _amend_table(folder: Path, changes: Sequence[Amendment]) -> None:
         new = pd.DataFrame(list(rows.values())).reindex(columns=table.columns)
         kept = pd.concat([kept, new], ignore_index=True) if len(kept) else new
     kept = kept.sort_values("label")
-    draft = folder / (TABLE + ".part")
-    write_rows(draft, kept, header=True)
-    os.replace(draft, folder / TABLE)
-    write_parquet(folder)
-    record = read_run(folder)
-    before = record.get("corrections", {})
-    drawn = set(before.get("drawn", []))
-    drawn = {label for label in drawn if label not in gone} | set(rows)
-    record["cells"] = len(kept)
-    record["corrections"] = {
-        **before,
-        "applied": max(change.n for change in changes),
-        "drawn": sorted(drawn),
-        "note": f"outlines of {len(drawn)} cells were corrected by hand",
-    }
-    write_json(folder / RUN_FILE, record)
+    replace_table(folder, kept)
+
+    def note(record: dict[str, Any]) -> None:
+        before = record.get("corrections", {})
+        drawn = {label for label in before.get("drawn", []) if label not in gone} | set(rows)
+        record["cells"] = len(kept)
+        record["corrections"] = {
+            **before,
+            "applied": max(change.n for change in changes),
+            "drawn": sorted(drawn),
+            "note": f"outlines of {len(drawn)} cells were corrected by hand",
+        }
+
+    update_run(folder, note)
 
 
 def measure_cells(
