@@ -11,6 +11,8 @@ from napari_dama.cells.correction_records import NO_TYPE
 from napari_dama.cells.table import CORRECTED_BY, DERIVED, OUTLINE, TYPE_NOW, insert_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -77,18 +79,22 @@ def without_corrections(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=[name for name in DERIVED if name in table])
 
 
-def with_corrections(table: pd.DataFrame, hand: Corrections | None) -> pd.DataFrame:
+def with_corrections(
+    table: pd.DataFrame, hand: Corrections | None, *, drawn: Iterable[int] = ()
+) -> pd.DataFrame:
     """Return a result's table with ``type_corrected``, ``corrected_by`` and ``outline_corrected`` right behind ``type``.
 
-    Without corrections these columns are left out. ``type`` and the probabilities stay what the model said.
+    Without corrections these columns are left out. ``type`` and the probabilities stay what the model said. ``drawn`` are
+    labels whose outlines are known to be drawn by hand beside those of the journal.
     """
     import pandas as pd
 
     table = without_corrections(table)
-    if hand is None or not anything(hand):
+    drawn = {*drawn, *(hand.outlines if hand is not None else ())}
+    if hand is None or not (anything(hand) or drawn):
         return table
     found = types_now(table, hand)
-    columns: dict[str, Any] = {OUTLINE: table["label"].isin(hand.outlines)}
+    columns: dict[str, Any] = {OUTLINE: table["label"].isin(drawn)}
     if "type" in table or len(hand.cells) or hand.told:
         columns = {TYPE_NOW: found.now, CORRECTED_BY: found.by, **columns}
     return insert_after(table, _BEHIND, pd.DataFrame(columns, index=table.index))
@@ -97,8 +103,8 @@ def with_corrections(table: pd.DataFrame, hand: Corrections | None) -> pd.DataFr
 def as_it_counts(table: pd.DataFrame, hand: Corrections | None) -> pd.DataFrame:
     """Return a table for other programs: ``type`` is what counts, ``type_model`` what the model said.
 
-    ``reviewed`` says whether a person looked, ``corrected_by`` as in the result's table, ``outline_corrected`` where outlines
-    were changed. Corrections come from the journal; without it (a result that was copied without its slide) from the columns
+    ``reviewed`` says whether a person looked, ``corrected_by`` as in the result's table, ``outline_corrected`` where a person
+    changed the outline. Corrections come from the journal; without it (a result that was copied without its slide) from the columns
     that the result's table has. Without any, the table is returned as it is.
     """
     if anything(hand) and hand is not None:
@@ -124,6 +130,11 @@ def _saved(table: pd.DataFrame) -> TypesNow:
         return TypesNow(model, model, none)
     now, by = _text(table[TYPE_NOW]).to_numpy(object), _text(table[CORRECTED_BY]).to_numpy(object)
     return TypesNow(now, np.where(by == CONFIRMED, now, model), by)
+
+
+def outlines_by_hand(table: pd.DataFrame) -> list[int]:
+    """Return the labels whose outlines a result's table says were changed by hand."""
+    return [int(label) for label in table["label"][_true(table)]]
 
 
 def _true(table: pd.DataFrame) -> NDArray[np.bool_]:

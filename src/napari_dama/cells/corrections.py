@@ -121,6 +121,8 @@ class Corrections:
         The name of that model, by label.
     outline_edits : tuple of int
         Numbers of the changes of outlines that count, in their order.
+    has_outlines : bool
+        Whether the journal has any change of outlines, taken back or not.
     top : int
         Highest number of what was done or undone; tells whether something was written before or after it.
     """
@@ -138,6 +140,7 @@ class Corrections:
     told: dict[int, str] = field(default_factory=dict)
     told_by: dict[int, str] = field(default_factory=dict)
     outline_edits: tuple[int, ...] = ()
+    has_outlines: bool = False
     top: int = 0
 
     @property
@@ -213,6 +216,14 @@ def read_sections(path: Path) -> tuple[list[Section], str, int, list[str]]:
             top = max(top, int(record["n"]))
     notes = [_damage(path, damaged)] if damaged else []
     return list(sections.values()), slide, top, notes
+
+
+def section_of(key: tuple[str, str], records: Iterable[dict[str, Any]]) -> Section:
+    """Return a section made of lines in memory."""
+    section = Section(*key)
+    for record in records:
+        _take(section, record)
+    return section
 
 
 def _damage(path: Path, count: int) -> str:
@@ -326,6 +337,7 @@ def outcome(section: Section, path: Path, slide: str, notes: Iterable[str] = ())
         told=fold.told,
         told_by=fold.told_by,
         outline_edits=tuple(edit.n for edit in section.live if edit.kind == "outline"),
+        has_outlines=bool(section.marks),
         top=section.top,
     )
 

@@ -1,4 +1,4 @@
-"""Columns that a person kept with a result (neighbour counts, places on a map): what they rest on, and whether that still holds.
+"""Columns that a person kept with a result (neighbour counts, places on a map): what they rest on, whether that still holds.
 
 A column that does not fit the cells any more is called ``NAME_outdated`` in every file, so that nobody's script takes it for
 today's; made anew, or the change undone, it has its own name again.

@@ -75,8 +75,9 @@ def make_anndata(source: ResultSource, watch: Watch, *, image: bool) -> Any:
 
     ``X`` (cells, markers) float32: mean intensities in the slide's units. ``layers["normalised"]``: the same on the scale
     that the model sees (0 dark, 1 bright). ``obs``: label, type (ordered as the model's classes), area_um2, score, p_TYPE,
-    y and x in pixels, what was corrected by hand, columns kept from plots, slide. ``var``: the model's marker, and the ends of the normalisation. ``obsm["spatial"]``: ``x, y``
-    in micrometres from the centre of the first pixel; ``obsm["X_dama"]``: the model's features, where they were computed.
+    y and x in pixels, what was corrected by hand, columns kept from plots, slide. ``var``: the model's marker, and the ends
+    of the normalisation. ``obsm["spatial"]``: ``x, y`` in micrometres from the centre of the first pixel;
+    ``obsm["X_dama"]``: the model's features, where they were computed.
     ``uns["type_colors"]``; ``uns["spatial"]`` as squidpy reads it; ``uns["napari_dama"]``: the run, as JSON, and units.
     """
     anndata = need("anndata", "anndata")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_dama.cells.kept import OUTDATED
 from napari_dama.cells.measure import measure
 from napari_dama.cells.outlines import apply_changes
 from napari_dama.cells.table import read_csv, replace_table
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import LABELS, TABLE, clear_disk_errors, read_run, update_run
+from napari_dama.predict.record import LABELS, TABLE, changing_table, clear_disk_errors, read_run, update_run
 from napari_dama.slides.region import Region
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def amend(folder: Path, changes: Sequence[Amendment]) -> None:
     """
     if not changes:
         return
-    with clear_disk_errors(folder):
+    with changing_table, clear_disk_errors(folder):
         picture = LabelImage.open(folder / LABELS)
         for change in changes:
             write_pixels(picture, change.record["box"], change.record["changes"], back=change.back)
@@ -116,7 +117,11 @@ def _amend_table(folder: Path, changes: Sequence[Amendment]) -> None:
             rows[int(entry["label"])] = {**entry.get("row", {}), "label": int(entry["label"])}
     kept = table[~table["label"].isin(gone | set(rows))]
     if rows:
-        new = pd.DataFrame(list(rows.values())).reindex(columns=table.columns)
+        new = pd.DataFrame(list(rows.values()))
+        late = {
+            name: f"{name}{OUTDATED}" for name in new if name not in table.columns
+        }  # kept columns of plots
+        new = new.rename(columns=late).reindex(columns=table.columns)
         kept = pd.concat([kept, new], ignore_index=True) if len(kept) else new
     kept = kept.sort_values("label")
     replace_table(folder, kept)

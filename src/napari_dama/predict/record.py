@@ -33,6 +33,8 @@ BEGINNING: Final = "beginning"
 """State of a record whose files are not all there yet: what was cut off then begins anew."""
 
 
+changing_table = threading.RLock()
+"""Held while a finished result's table is changed: the window has several threads that may want to."""
 _record_lock = threading.Lock()
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_dama.cells.corrected import CONFIRMED, HAND, types_now, with_corrections
-from napari_dama.cells.corrections import journal_path, read_corrections
+from napari_dama.cells.corrected import CONFIRMED, HAND, outlines_by_hand, types_now, with_corrections
+from napari_dama.cells.corrections import Section, journal_path, read_corrections, section_of
 from napari_dama.cells.kept import (
     UNKNOWN,
     CellsState,
@@ -22,9 +22,10 @@ from napari_dama.cells.kept import (
     read_kept,
     types_mark,
 )
+from napari_dama.cells.restored import restored_records
 from napari_dama.cells.table import TABLE, read_csv, replace_table
 from napari_dama.errors import OutputError
-from napari_dama.predict.record import clear_disk_errors, read_run, update_run
+from napari_dama.predict.record import changing_table, clear_disk_errors, read_run, update_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from napari_dama.cells.corrections import Corrections
+
+
+def restored_section(folder: Path, key: tuple[str, str]) -> tuple[Section, tuple[dict[str, Any], ...], int]:
+    """Return what a result's table says was corrected, where its journal is not at hand.
+
+    Returns
+    -------
+    Section
+        As a journal would give it.
+    tuple of dict
+        Its lines.
+    int
+        The highest number that is taken: of these lines, and of those of the journal that is away.
+
+    Raises
+    ------
+    OutputError
+        The table cannot be read.
+    """
+    run = read_run(folder)
+    noted = run.get("corrections") or {}
+    saved = noted.get("table") or {}
+    if not saved:
+        return Section(*key), (), int(noted.get("applied", 0))
+    records = restored_records(_read(folder), saved)
+    top = max(len(records), int(noted.get("applied", 0)), int(saved.get("journal", 0)))
+    return section_of(key, records), tuple(records), top
 
 
 @dataclass(frozen=True)
@@ -115,6 +143,11 @@ def save_table(folder: Path, columns: KeptColumns | None = None, *, always: bool
     OutputError, SlideError
         The result or the journal cannot be read, or the result cannot be written.
     """
+    with changing_table:
+        return _save(folder, columns, always=always)
+
+
+def _save(folder: Path, columns: KeptColumns | None, *, always: bool) -> SavedTable:
     run = read_run(folder)
     if run.get("state") != "done":
         return SavedTable(
@@ -124,28 +157,33 @@ def save_table(folder: Path, columns: KeptColumns | None = None, *, always: bool
     noted = (run.get("corrections") or {}).get("table") or {}
     if columns is None and not always and (hand is None or noted.get("journal") == hand.top):
         return _summary(noted, before)
-    try:
-        table = plain_names(read_csv(folder / TABLE), before)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{folder / TABLE} cannot be read: {error}") from error
-    kept = before
+    table, kept = plain_names(_read(folder), before), before
     if columns is not None:
         _announce(folder, run, columns)
         table, kept = _with_columns(table, columns, before), columns.kept
     kept = judged((one for one in kept if set(one.names) <= set(table.columns)), state_of(table, hand))
     if hand is not None:
         noted = {"journal": hand.top, **_facts(table, hand)}
-        table = with_corrections(table, hand)
+        drawn = () if hand.has_outlines else outlines_by_hand(table)
+        table = with_corrections(table, hand, drawn=drawn)
     with clear_disk_errors(folder):
         replace_table(folder, file_names(table, kept))
         update_run(folder, lambda record: _note(record, noted, kept))
     return _summary(noted, kept)
 
 
+def _read(folder: Path) -> pd.DataFrame:
+    try:
+        return read_csv(folder / TABLE)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{folder / TABLE} cannot be read: {error}") from error
+
+
 def _announce(folder: Path, run: dict[str, Any], columns: KeptColumns) -> None:
     """While the columns are written, the record promises nothing about them: a kill leaves them outdated, never wrong."""
-    doubtful = [replace(one, outlines=UNKNOWN, types=UNKNOWN).to_json() for one in columns.kept]
-    if doubtful != run.get("columns"):
+    known = {(one.names, one.outlines, one.types) for one in read_kept(run.get("columns"))}
+    if {(one.names, one.outlines, one.types) for one in columns.kept} != known:
+        doubtful = [replace(one, outlines=UNKNOWN, types=UNKNOWN).to_json() for one in columns.kept]
         with clear_disk_errors(folder):
             update_run(folder, lambda record: record.update(columns=doubtful))
 
