@@ -85,7 +85,11 @@ def test_three_cells_corrected_closed_and_reopened(
     for table in (read_csv(out / "cells.csv"), read_cells(out)):
         table = table.set_index("label")
         assert table["type"].equals(model)
-        assert table.loc[[3, 6, 9, 12], "type_corrected"].tolist() == ["Tumour", *["microglia"] * 2, "astrocyte"]
+        assert table.loc[[3, 6, 9, 12], "type_corrected"].tolist() == [
+            "Tumour",
+            *["microglia"] * 2,
+            "astrocyte",
+        ]
         assert table.index[table["corrected_by"] == "hand"].tolist() == [3, 6, 9, 12]
         assert table.index[table["corrected_by"] == "confirmed"].tolist() == [1]
     assert exported(out, "a.csv")["type"].tolist() == read_csv(out / "cells.csv")["type_corrected"].tolist()
@@ -205,7 +209,14 @@ def delete_cell(dock: Any, out: Path, slide: Path, label: int) -> None:
     edited = np.where(part.before == label, 0, part.before)
     with open_slide(slide) as image:
         record = outcome_of(
-            part, edited, out, known, number=session.annotator.number(), next_label=500, slide=image, pixel_um=0.5
+            part,
+            edited,
+            out,
+            known,
+            number=session.annotator.number(),
+            next_label=500,
+            slide=image,
+            pixel_um=0.5,
         )
     assert record is not None
     session.annotator.change_outlines(record)

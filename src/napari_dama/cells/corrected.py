@@ -103,9 +103,9 @@ def with_corrections(
 def as_it_counts(table: pd.DataFrame, hand: Corrections | None) -> pd.DataFrame:
     """Return a table for other programs: ``type`` is what counts, ``type_model`` what the model said.
 
-    ``reviewed`` says whether a person looked, ``corrected_by`` as in the result's table, ``outline_corrected`` where a person
-    changed the outline. Corrections come from the journal; without it (a result that was copied without its slide) from the columns
-    that the result's table has. Without any, the table is returned as it is.
+    ``reviewed`` says whether a person looked, ``corrected_by`` is as in the result's table, ``outline_corrected`` says where
+    an outline was changed by hand. The journal knows; without it (a result that was copied without its slide) the columns of
+    the result's table do. Where nothing was corrected, the table is returned as it is.
     """
     if anything(hand) and hand is not None:
         found, outlines = types_now(table, hand), table["label"].isin(hand.outlines).to_numpy(bool)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_dama.cells.corrections import journal_path, read_sections, result_key
 from napari_dama.cells.kept import OUTDATED
 from napari_dama.cells.measure import measure
 from napari_dama.cells.outlines import apply_changes
@@ -83,6 +84,23 @@ def catch_up(folder: Path, section: Section) -> bool:
     missing = [Amendment(n, edit.record, back) for n, edit, back in section.marks if n > done]
     amend(folder, missing)
     return bool(missing)
+
+
+def catch_up_outlines(folder: Path) -> bool:
+    """Do so for a result whose journal is where the record says; whether there was anything.
+
+    Raises
+    ------
+    OutputError, SlideError
+        As `amend`, or the journal cannot be read.
+    """
+    run = read_run(folder)
+    slide = run.get("slide")
+    path = journal_path(str((slide.get("path") if isinstance(slide, dict) else slide) or ""), folder)
+    if not path.is_file() or run.get("state") != "done":
+        return False
+    key = result_key(path, folder, str(run.get("created") or ""))
+    return any(catch_up(folder, section) for section in read_sections(path)[0] if section.key == key)
 
 
 def write_pixels(
