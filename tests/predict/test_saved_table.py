@@ -248,11 +248,17 @@ def test_killed_while_columns_are_written_leaves_them_outdated(
     def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    journal(made, given(out, 1, [1], "neuron"))
+    types = np.asarray(read_csv(out / "cells.csv")["type"], object)
+    types[0] = "neuron"
     monkeypatch.setattr(saved_table, "replace_table", dies)
-    with pytest.raises(KeyboardInterrupt):
-        save_table(out, keep(out, "near", ("outlines", "types"), mark(out)))
+    with pytest.raises(KeyboardInterrupt):  # counted anew for the cells as they are now, and not written
+        save_table(out, keep(out, "near", ("outlines", "types"), mark(out, types)))
     exported = read_csv(export(out, "csv", out.parent / "e.csv"))
     assert "near_outdated" in exported and "near" not in exported
+    monkeypatch.undo()
+    save_table(out, keep(out, "near", ("outlines", "types"), mark(out, types)))
+    assert "near" in read_cells(out)
 
 
 def test_the_mark_of_types_is_that_of_a_set() -> None:

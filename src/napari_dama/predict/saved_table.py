@@ -181,11 +181,15 @@ def _read(folder: Path) -> pd.DataFrame:
 
 def _announce(folder: Path, run: dict[str, Any], columns: KeptColumns) -> None:
     """While the columns are written, the record promises nothing about them: a kill leaves them outdated, never wrong."""
-    known = {(one.names, one.outlines, one.types) for one in read_kept(run.get("columns"))}
-    if {(one.names, one.outlines, one.types) for one in columns.kept} != known:
+    if {_same(one) for one in columns.kept} != {_same(one) for one in read_kept(run.get("columns"))}:
         doubtful = [replace(one, outlines=UNKNOWN, types=UNKNOWN).to_json() for one in columns.kept]
         with clear_disk_errors(folder):
             update_run(folder, lambda record: record.update(columns=doubtful))
+
+
+def _same(one: Kept) -> tuple[object, ...]:
+    """What is alike where only the verdict may have changed, or values of redrawn cells."""
+    return one.names, one.made_of, one.outlines, one.types
 
 
 def _with_columns(table: pd.DataFrame, columns: KeptColumns, before: tuple[Kept, ...]) -> pd.DataFrame:
