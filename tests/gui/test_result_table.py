@@ -286,3 +286,27 @@ def test_kept_columns_come_back_and_are_said_to_be_outdated(
     written(dock, wait_for)
     assert read_cells(out)[name].tolist() == counts.tolist()
     assert read_csv(out / "cells.csv")["label"].tolist() == list(range(1, 81))
+
+
+def test_a_result_that_is_not_complete_is_left_alone(open_dock: Any, tmp_path: Path, wait_for: Wait) -> None:
+    import json
+
+    from napari_dama.predict.saved_table import save_table
+
+    _, out = make_result(tmp_path)
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    (out / "run.json").write_text(json.dumps({**run, "state": "interrupted"}), encoding="utf-8")
+    before = (out / "cells.csv").read_bytes()
+    dock = open_dock()
+    open_result(dock, out, wait_for)
+    dock.session.annotator.give([3], "microglia", "click")
+    written(dock, wait_for)
+    assert (
+        dock.annotate.in_table.text()
+        == f"{out.name} is not complete: cells.csv gets the corrections once it is."
+    )
+    assert (out / "cells.csv").read_bytes() == before
+    dock.close_down()
+    (out / "run.json").write_text(json.dumps(run), encoding="utf-8")  # it was continued and is done
+    save_table(out)
+    assert read_cells(out).set_index("label").loc[3, "type_corrected"] == "microglia"

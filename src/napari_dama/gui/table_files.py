@@ -110,8 +110,7 @@ class TableFiles(QObject):
         if folder == self.folder and not job.cancelled():
             error = job.exception()
             if error is None:
-                self.saved = job.result()
-                self.why_not = self.saved.why_not
+                self.saved, self.why_not = job.result(), ""
             else:
                 self.why_not = str(error)
                 self._pending = True
@@ -135,8 +134,8 @@ def table_text(files: TableFiles) -> str:
     if files.waiting:
         return "cells.csv follows in a moment."
     saved = files.saved
-    if saved is None:
-        return ""
+    if saved is None or saved.why_not:  # an analysis that is not complete: once it is, and is opened
+        return "" if saved is None else saved.why_not
     if not (saved.changed or saved.confirmed):
         return "cells.csv is up to date."
     return f"In cells.csv, as type_corrected: {saved.changed} changed, {saved.confirmed} confirmed."
