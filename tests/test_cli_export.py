@@ -9,6 +9,7 @@ import pytest
 from tests.export.fields import make_result
 from typer.testing import CliRunner
 
+from napari_dama.cells.table import read_csv
 from napari_dama.cli.app import app
 from napari_dama.export import FORMATS
 
@@ -57,3 +58,30 @@ def test_outlines_as_detections(tmp_path: Path) -> None:
 def test_wrong_usage_is_code_two(tmp_path: Path, words: list[str], why: str) -> None:
     done = run(app, ["export", str(make_result(tmp_path)), str(tmp_path / "f.png"), *words])
     assert done.exit_code == 2 and why in done.output
+
+
+def test_corrections_are_told_and_brought_into_the_table(tmp_path: Path) -> None:
+    from tests.export.test_corrected import correct
+
+    out = make_result(tmp_path)
+    done = run(app, ["corrections", str(out), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["types_changed"] == 0
+    assert "type_corrected" not in (out / "cells.csv").read_text(encoding="utf-8")
+    changed, confirmed = correct(out, tmp_path / "tissue.ome.tif")
+    done = run(app, ["corrections", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "types changed" in done.stdout
+    table = read_csv(out / "cells.csv").set_index("label")
+    assert table.loc[changed, ["type_corrected", "corrected_by"]].tolist() == ["Tumour", "hand"]
+    assert table.loc[confirmed, "corrected_by"] == "confirmed"
+    assert run(app, ["corrections", str(tmp_path / "nowhere")]).exit_code == 1
+
+
+def test_neighbours_are_counted_by_corrected_types(tmp_path: Path) -> None:
+    from tests.export.test_corrected import correct
+
+    out = make_result(tmp_path)
+    correct(out, tmp_path / "tissue.ome.tif")
+    command = ["evaluate", "neighbourhoods", str(out), "--nearest", "2", "--permutations", "0", "--json"]
+    assert "Tumour" in run(app, command).stdout
+    assert "Tumour" not in run(app, [*command, "--model-types"]).stdout

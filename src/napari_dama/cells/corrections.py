@@ -65,6 +65,8 @@ class Section:
         ``(number of the line, edit, taken back)`` of every change of the outlines in order: doing, undoing, doing again.
     draft : dict or None
         Outlines that were being edited when the program ended, neither kept nor discarded.
+    top : int
+        Highest number of what was done or undone, drafts left out; 0 where nothing was.
     """
 
     result: str
@@ -73,6 +75,7 @@ class Section:
     again: list[int] = field(default_factory=list)
     marks: list[tuple[int, Edit, bool]] = field(default_factory=list)
     draft: dict[str, Any] | None = None
+    top: int = 0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -114,6 +117,14 @@ class Corrections:
         What a reader should know: damaged lines.
     told : dict of int to str
         Types that an improved model told anew, by label; what a person said of a cell stands above it.
+    told_by : dict of int to str
+        The name of that model, by label.
+    outline_edits : tuple of int
+        Numbers of the changes of outlines that count, in their order.
+    has_outlines : bool
+        Whether the journal has any change of outlines, taken back or not.
+    top : int
+        Highest number of what was done or undone; tells whether something was written before or after it.
     """
 
     path: Path
@@ -127,6 +138,10 @@ class Corrections:
     removed: tuple[int, ...]
     notes: tuple[str, ...]
     told: dict[int, str] = field(default_factory=dict)
+    told_by: dict[int, str] = field(default_factory=dict)
+    outline_edits: tuple[int, ...] = ()
+    has_outlines: bool = False
+    top: int = 0
 
     @property
     def typed(self) -> pd.DataFrame:
@@ -203,6 +218,14 @@ def read_sections(path: Path) -> tuple[list[Section], str, int, list[str]]:
     return list(sections.values()), slide, top, notes
 
 
+def section_of(key: tuple[str, str], records: Iterable[dict[str, Any]]) -> Section:
+    """Return a section made of lines in memory."""
+    section = Section(*key)
+    for record in records:
+        _take(section, record)
+    return section
+
+
 def _damage(path: Path, count: int) -> str:
     what = "1 line" if count == 1 else f"{count} lines"
     are = "is" if count == 1 else "are"
@@ -223,6 +246,7 @@ def _take(section: Section, record: dict[str, Any]) -> bool:
             return False
         old = section.edits[at]
         section.edits[at] = Edit(old.n, old.kind, old.record, kind == "undo")
+        section.top = max(section.top, number)
         if old.n in section.again:
             section.again.remove(old.n)
         if kind == "undo":
@@ -237,6 +261,7 @@ def _take(section: Section, record: dict[str, Any]) -> bool:
         return True
     edit = Edit(number, str(kind), record, undone=False)
     section.edits.append(edit)
+    section.top = max(section.top, number)
     section.again.clear()
     if kind == "outline":
         section.marks.append((number, edit, False))
@@ -310,6 +335,10 @@ def outcome(section: Section, path: Path, slide: str, notes: Iterable[str] = ())
         removed=tuple(fold.removed),
         notes=tuple(notes),
         told=fold.told,
+        told_by=fold.told_by,
+        outline_edits=tuple(edit.n for edit in section.live if edit.kind == "outline"),
+        has_outlines=bool(section.marks),
+        top=section.top,
     )
 
 
@@ -322,6 +351,7 @@ class _Fold:
         self.renamed: dict[str, str] = {}
         self.deleted: dict[str, None] = {}
         self.told: dict[int, str] = {}
+        self.told_by: dict[int, str] = {}
         self.drawn: dict[int, None] = {}
         self.removed: dict[int, None] = {}
         self._made: set[str] = set()
@@ -342,6 +372,7 @@ class _Fold:
         names = edit.record["names"]
         for label, number in zip(edit.record["label"], edit.record["type"], strict=True):
             self.told[label] = names[number]
+        self.told_by |= dict.fromkeys(edit.record["label"], str(edit.record.get("model") or "improved"))
 
     def _class(self, edit: Edit) -> None:
         record = edit.record

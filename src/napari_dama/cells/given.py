@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_dama.cells.corrections import read_corrections
+from napari_dama.cells.table import TABLE, TYPE_NAMES, read_csv, read_parquet
 from napari_dama.errors import SlideError
 
 if TYPE_CHECKING:
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
     LabelInput = str | Path | NDArray[Any]
 
 LABELS: Final = "labels.ome.zarr"
-TABLE: Final = "cells.csv"
 _ALIASES: Final = {
     "label": ("label", "cell", "cell_id", "id", "index"),
-    "type": ("type", "cell_type", "celltype", "phenotype", "class"),
+    "type": TYPE_NAMES,
     "y": ("y",),
     "x": ("x",),
     "score": ("score",),
@@ -164,7 +164,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise SlideError(f"There is no table {path}.")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = read_parquet(path) if path.suffix == ".parquet" else read_csv(path)
     except (OSError, ValueError) as error:
         raise SlideError(f"{path} cannot be read as a table: {error}") from error
     plain = {str(c).strip().casefold().replace(" ", "_"): c for c in reversed(table.columns)}

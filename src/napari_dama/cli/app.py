@@ -9,7 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 from napari_dama import __version__
-from napari_dama.cli import analyse, crops, evaluate, explain, improve, jobs, models, slides, system, train
+from napari_dama.cli import (
+    analyse,
+    corrections,
+    crops,
+    evaluate,
+    explain,
+    improve,
+    jobs,
+    models,
+    slides,
+    system,
+    train,
+)
 from napari_dama.errors import DamaError, Interrupted, SettingsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -96,6 +108,7 @@ analyse.register(app)
 explain.register(app)
 train.register(app)
 improve.register(app)
+corrections.register(app)
 jobs.register(app)
 evaluate.register(app)
 models.register(app)

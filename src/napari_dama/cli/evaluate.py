@@ -179,10 +179,16 @@ def neighbourhoods(
     per_cell: Annotated[
         Path | None, typer.Option(help="Write every cell's number of neighbours of each type into this CSV.")
     ] = None,
+    by_model: Annotated[
+        bool,
+        typer.Option("--model-types", help="Count by the model's types, whatever was corrected by hand."),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Count who lives beside whom: neighbours by type, and whether that is more than chance (z-scores of permutations).
+
+    Of a result the types count that people corrected.
 
     For example:
 
@@ -193,12 +199,18 @@ def neighbourhoods(
     from napari_dama.cells.given import read_table
     from napari_dama.evaluate.neighbourhoods import neighbourhoods as count
     from napari_dama.export.atomic import replacing
+    from napari_dama.export.source import ResultSource
     from napari_dama.predict.result import ResultFolder
 
     for file in (table, per_cell):
         if file is not None and file.exists() and not overwrite:
             raise OutputError(f"{file} exists already: choose another file, or give --overwrite")
-    cells = ResultFolder.open(out).cells() if out.is_dir() else read_table(out)
+    if not out.is_dir():
+        cells = read_table(out)
+    elif by_model:
+        cells = ResultFolder.open(out).cells()
+    else:
+        cells = ResultSource.open(out).cells
     found = count(cells, radius_um=radius_um, nearest=nearest, permutations=permutations, seed=seed)
     for file, rows in (
         (table, found.to_frame()),

@@ -15,6 +15,7 @@ from napari_dama.export.methods import methods_text, to_methods
 from napari_dama.export.ome_zarr import to_ome_zarr
 from napari_dama.export.parquet import to_parquet
 from napari_dama.export.picture import to_picture
+from napari_dama.export.source import outdated_notes
 from napari_dama.export.spatialdata import to_spatialdata
 from napari_dama.export.watch import Watch
 
@@ -73,7 +74,11 @@ class Format:
         if strange:
             has = f"it has {', '.join(self.options)}" if self.options else "it has none"
             raise SettingsError(f"The format {self.name} has no option {strange[0]!r}; {has}.")
-        return self.write(result_dir, file, overwrite=overwrite, watch=watch, **options)
+        written = self.write(result_dir, file, overwrite=overwrite, watch=watch, **options)
+        if watch is not None and self.name in _TABLES:
+            for note in outdated_notes(result_dir):
+                watch.note(note)
+        return written
 
     @property
     def available(self) -> bool:
@@ -83,6 +88,8 @@ class Format:
         return not self.needs or find_spec(self.needs) is not None
 
 
+_TABLES: Final = ("csv", "parquet", "anndata", "spatialdata", "geojson")
+"""Formats that have the table's columns."""
 _ALL: Final = (
     Format("csv", "Table (CSV)", "Excel, R, Python: one row per cell", ".csv", to_csv),
     Format("parquet", "Table (Parquet)", "Python, R, DuckDB: the same, small and quick to read", ".parquet", to_parquet),

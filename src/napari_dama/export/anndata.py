@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from napari_dama import __version__
+from napari_dama.cells.table import CORRECTED_BY, OUTLINE
 from napari_dama.errors import DamaError, Interrupted, OutputError
 from napari_dama.export.atomic import replacing
 from napari_dama.export.source import ResultSource, need
@@ -74,8 +75,9 @@ def make_anndata(source: ResultSource, watch: Watch, *, image: bool) -> Any:
 
     ``X`` (cells, markers) float32: mean intensities in the slide's units. ``layers["normalised"]``: the same on the scale
     that the model sees (0 dark, 1 bright). ``obs``: label, type (ordered as the model's classes), area_um2, score, p_TYPE,
-    y and x in pixels, slide. ``var``: the model's marker, and the ends of the normalisation. ``obsm["spatial"]``: ``x, y``
-    in micrometres from the centre of the first pixel; ``obsm["X_dama"]``: the model's features, where they were computed.
+    y and x in pixels, what was corrected by hand, columns kept from plots, slide. ``var``: the model's marker, and the ends
+    of the normalisation. ``obsm["spatial"]``: ``x, y`` in micrometres from the centre of the first pixel;
+    ``obsm["X_dama"]``: the model's features, where they were computed.
     ``uns["type_colors"]``; ``uns["spatial"]`` as squidpy reads it; ``uns["napari_dama"]``: the run, as JSON, and units.
     """
     anndata = need("anndata", "anndata")
@@ -118,6 +120,14 @@ def _obs(source: ResultSource) -> pd.DataFrame:
     for name in cells.columns:
         if str(name).startswith("p_"):
             obs[name] = cells[name].to_numpy(np.float32)
+    for name in ("type_model", CORRECTED_BY):
+        if name in cells:
+            obs[name] = pd.Categorical(cells[name].where(cells[name] != ""))
+    for name in ("reviewed", OUTLINE):
+        if name in cells:
+            obs[name] = cells[name].to_numpy(bool)
+    for name in source.kept_names:
+        obs[name] = cells[name].to_numpy()
     obs["slide"] = pd.Categorical([source.name] * len(cells), categories=[source.name])
     return obs
 

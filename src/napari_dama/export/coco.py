@@ -10,12 +10,12 @@ import numpy as np
 
 from napari_dama.cells.coco import CELL, annotation
 from napari_dama.cells.given import LABELS, open_level, read_table
+from napari_dama.cells.table import TABLE
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.export.atomic import replacing
 from napari_dama.export.outlines import cell_masks
 from napari_dama.export.source import ResultSource
 from napari_dama.export.watch import Watch
-from napari_dama.predict.record import TABLE
 
 if TYPE_CHECKING:
     import pandas as pd

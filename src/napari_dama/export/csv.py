@@ -49,7 +49,7 @@ def to_csv(
     recorded = (Path(result_dir) / RUN_FILE).is_file()  # a table alone is handed over as well
     result = ResultSource.open(result_dir) if recorded else None
     with replacing(target, overwrite=overwrite) as part:
-        if result is None or result.by_hand is None:
+        if result is None or not (result.kept or result.corrected):
             shutil.copyfile(source, part)
         else:
             write_rows(part, result.cells, header=True)

@@ -139,6 +139,7 @@ def _measurements(source: ResultSource) -> tuple[list[str], np.ndarray[Any, np.d
             columns[f"Probability: {column[2:]}"] = column
         elif column.startswith("mean_"):
             columns[f"{column[5:]}: Cell: Mean"] = column
+    columns |= {name: name for name in source.kept_names}
     columns["Label"] = "label"
     # seven digits are what float32 holds, and half the size of a file of doubles
     values = source.cells[list(columns.values())].to_numpy(np.float64)

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from napari_dama.cells.corrected import anything, as_it_counts
 from napari_dama.cells.correction_records import NO_TYPE
+from napari_dama.cells.kept import OUTDATED, Kept, file_names, judged, notes_of, read_kept
+from napari_dama.cells.table import OUTLINE
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.predict.record import LABELS, RUN_FILE
+from napari_dama.predict.saved_table import journal_of, state_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,21 +74,53 @@ class ResultSource:
         if "type" in table:
             table["type"] = table["type"].astype(object).where(table["type"].notna(), "").astype(str)
         table = table.sort_values("label", kind="stable", ignore_index=True)
-        return table if self.by_hand is None else _corrected(table, self.by_hand)
+        kept = self.kept
+        return as_it_counts(file_names(table, kept), self.by_hand)
 
     @cached_property
     def by_hand(self) -> Corrections | None:
         """What was corrected by hand on this very result; None where nothing was."""
-        from napari_dama.cells.corrections import journal_path, read_corrections
-
-        path = journal_path(self.slide_path or "", self.folder)
-        if not path.is_file():
-            return None
         try:
-            found = read_corrections(path, result=self.folder, made=str(self.run.get("created") or ""))
+            found = journal_of(self.folder, self.run)
         except SlideError as error:
             raise OutputError(f"Corrections of {self.folder} cannot be read: {error}") from error
-        return found if len(found.cells) or found.renamed or found.told else None
+        return found if anything(found) else None
+
+    @cached_property
+    def _saved(self) -> dict[str, Any]:
+        """What the record says of the corrections that the result's table has: counts, classes, other names."""
+        found = (self.run.get("corrections") or {}).get("table")
+        return found if isinstance(found, dict) and self.by_hand is None else {}
+
+    @cached_property
+    def kept(self) -> tuple[Kept, ...]:
+        """Columns that were kept from plots, judged by the outlines and types that count now.
+
+        Where the journal is not at hand, what was found when the result was saved last.
+        """
+        from napari_dama.predict.result import ResultFolder
+
+        kept = read_kept(self.run.get("columns"))
+        if not kept:
+            return ()
+        try:
+            hand = journal_of(self.folder, self.run)
+        except SlideError as error:
+            raise OutputError(f"Corrections of {self.folder} cannot be read: {error}") from error
+        if hand is None and self._saved:
+            return kept
+        return judged(kept, state_of(ResultFolder(self.folder, self.run).cells(), hand))
+
+    @cached_property
+    def kept_names(self) -> list[str]:
+        """Columns of `cells` that were kept from plots, outdated ones under the name that says so."""
+        names = [name + OUTDATED if one.outdated else name for one in self.kept for name in one.names]
+        return [name for name in names if name in self.cells]
+
+    @property
+    def corrected(self) -> bool:
+        """Whether `cells` has anything that a person corrected."""
+        return not {"reviewed", OUTLINE}.isdisjoint(self.cells.columns)
 
     @cached_property
     def labels(self) -> Any:
@@ -124,6 +160,10 @@ class ResultSource:
             return []
         hand = self.by_hand
         known = [str(name) for name in self.run.get("model", {}).get("classes", [])]
+        if self._saved:
+            renamed = self._saved.get("renamed") or {}
+            known = [str(renamed.get(name, name)) for name in known]
+            known += [str(name) for name in self._saved.get("classes") or {} if name not in known]
         if hand is not None:
             known = [hand.renamed.get(name, name) for name in known if name not in hand.deleted]
             known += [name for name in hand.classes if name not in known]
@@ -139,6 +179,10 @@ class ResultSource:
         if self.by_hand is not None:
             given = {self.by_hand.renamed.get(name, name): colour for name, colour in given.items()}
             given |= {name: colour for name, colour in self.by_hand.classes.items() if _HEX.fullmatch(colour)}
+        renamed = self._saved.get("renamed") or {}
+        given = {str(renamed.get(name, name)): colour for name, colour in given.items()}
+        made = self._saved.get("classes") or {}
+        given |= {str(name): str(colour) for name, colour in made.items() if _HEX.fullmatch(str(colour))}
         spare = [colour for colour in _SPARE if colour not in given.values()]
         out: dict[str, str] = {}
         for name in self.types:
@@ -157,7 +201,7 @@ class ResultSource:
                 kind: count for kind, count in found.items() if kind != "applied" and isinstance(count, int)
             }
             out |= {str(kind): int(count) for kind, count in named.items() if count}
-        if self.by_hand is not None and "type_model" in self.cells:
+        if "type_model" in self.cells:
             looked = self.cells[self.cells["reviewed"]]
             changed = int((looked["type"] != looked["type_model"]).sum())
             counts = {"types changed": changed, "types confirmed": len(looked) - changed}
@@ -218,18 +262,13 @@ class ResultSource:
         return np.array([place.get(name, -1) for name in self.cells["type"]], np.int64)
 
 
-def _corrected(table: pd.DataFrame, hand: Corrections) -> pd.DataFrame:
-    """The table with the types that people gave; ``type_model`` is what the model said, ``reviewed`` whether one looked."""
-    told = table["type"] if "type" in table else table["label"].map(lambda _: "")
-    told = told.replace(hand.renamed)
-    if hand.told:  # an improved model told these anew
-        told = table["label"].map(hand.told).replace(NO_TYPE, "").fillna(told)
-    given = hand.cells[hand.cells["reviewed"]].set_index("label")["type"].replace(NO_TYPE, "")
-    now = table["label"].map(given)
-    columns = {"type": now.where(now.notna(), told).astype(str), "type_model": told.astype(str)}
-    if "type" not in table:
-        columns = {"type": columns["type"]}
-    return table.assign(**columns, reviewed=table["label"].isin(given.index))
+def outdated_notes(result_dir: str | Path) -> list[str]:
+    """Return what who exports a table should know: columns kept from plots that do not fit the cells any more."""
+    folder = Path(result_dir)
+    if not (folder / RUN_FILE).is_file():
+        return []
+    source = ResultSource.open(folder)
+    return notes_of(source.kept, source.cells) if source.kept else []
 
 
 def rgb(colour: str) -> tuple[int, int, int]:

@@ -27,6 +27,7 @@ from napari_dama.cells.journal import Journal, Saved
 from napari_dama.errors import DamaError, OutputError, SettingsError
 from napari_dama.gui.cell_table import UNTYPED, untyped
 from napari_dama.predict.amend import catch_up
+from napari_dama.predict.saved_table import restored_section, save_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,8 @@ class Found:
         What the user should know.
     caught_up : bool
         The result's files were behind the journal and were written anew: read them again.
+    restored : tuple of dict
+        Lines that the result's table gave back, where no journal came with it; the first edit writes them.
     """
 
     path: Path
@@ -68,6 +71,7 @@ class Found:
     size: int
     notes: tuple[str, ...]
     caught_up: bool = False
+    restored: tuple[dict[str, Any], ...] = ()
 
 
 def find_corrections(slide: str, result: Path, made: str) -> Found:
@@ -84,7 +88,8 @@ def find_corrections(slide: str, result: Path, made: str) -> Found:
     if slide and Path(slide).exists() and path.parent != Path(slide).absolute().parent:
         notes.append(f"The slide's folder cannot be written: corrections are saved in {path.parent}.")
     if not path.is_file():
-        return Found(path, Path(slide).name, Section(*key), (), 0, 0, tuple(notes))
+        own, restored, top = restored_section(result, key)
+        return Found(path, Path(slide).name, own, (), top, 0, tuple(notes), restored=restored)
     size = path.stat().st_size
     sections, name, top, damage = read_sections(path)
     own = next((section for section in sections if section.key == key), Section(*key))
@@ -94,6 +99,10 @@ def find_corrections(slide: str, result: Path, made: str) -> Found:
     except (DamaError, OSError) as error:
         caught = False
         notes.append(f"Outlines changed earlier could not be brought into {result.name}: {error}.")
+    try:
+        save_table(result)
+    except (DamaError, OSError) as error:
+        notes.append(f"{result.name}/cells.csv lacks the latest corrections: {error}. Exports have them.")
     return Found(path, Path(slide).name or name, own, others, top, size, (*notes, *damage), caught)
 
 
@@ -373,6 +382,11 @@ class Annotator:
         self.changed.emit()
 
     @property
+    def outline_edits(self) -> tuple[int, ...]:
+        """Numbers of the changes of outlines that count, in their order."""
+        return tuple(int(record["n"]) for record in self._done if record["record"] == "outline")
+
+    @property
     def last_number(self) -> int:
         """Number of the journal's last line."""
         return self._next - 1
@@ -532,6 +546,8 @@ class Annotator:
                 "result anew to go on from there"
             )
         journal.append(header(found.slide, found.own.key))
+        for record in found.restored:
+            journal.append(record)
         self.journal = journal
 
 

@@ -25,6 +25,7 @@ from napari_dama.gui.outlines import OutlinePanel
 from napari_dama.gui.place import camera_of
 from napari_dama.gui.recolour import Later
 from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say, wrapped
+from napari_dama.gui.table_files import TableFiles, table_text
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class AnnotateTab(Tab):
         self.keys = AnnotateKeys(viewer, self._key_map())
         self.later = Later(self._on_later, self)
         self._build()
+        self.table = TableFiles(self.annotator, session.keeper, self.outlines.files, self)
+        self.table.changed.connect(self._sync_table)
         self.timer = QTimer(self)
         self.timer.timeout.connect(self._sync_saved)
         self.timer.start(500)
@@ -113,7 +116,9 @@ class AnnotateTab(Tab):
         self.everywhere = QCheckBox("Keys in every tab")
         self.everywhere.setToolTip(tooltips.ANNOTATE_EVERYWHERE)
         self.keys_note = muted(QLabel())
-        self._add(self.hint, self.saved, heading("Selected"), self.selected)
+        self.in_table = muted(QLabel())
+        self.in_table.setToolTip(tooltips.ANNOTATE_TABLE)
+        self._add(self.hint, self.saved, self.in_table, heading("Selected"), self.selected)
         self.column.addLayout(beside(self.box_button, self.deselect, self.confirm))
         self._add(heading("Give a type"), self.keys_note, self.classes, self.add)
         self.column.addLayout(beside(self.undo, self.redo))
@@ -159,8 +164,9 @@ class AnnotateTab(Tab):
             self.work = None
         self.suggested = 0
         self.outlines.leave()
-        self.annotator.close()
         result = self.results.result
+        self.table.follow(None if result is None or not self.cells.is_open else result.path)
+        self.annotator.close()
         if result is None or not self.cells.is_open:
             self._sync()
             return
@@ -312,6 +318,7 @@ class AnnotateTab(Tab):
         self._sync_edits()
         self._sync_keys()
         self._sync_saved()
+        self._sync_table()
 
     def _sync_classes(self) -> None:
         rows = class_rows(self.cells.classes, self.cells.counts(), self.annotator.reviewed_counts())
@@ -365,6 +372,9 @@ class AnnotateTab(Tab):
         if text != self.saved.text():
             say(self.saved, text)
             self.saved.setStyleSheet("color: #e5534b;" if saved.why_not else "")
+
+    def _sync_table(self) -> None:
+        say(self.in_table, table_text(self.table) if self.annotator.is_open else "")
 
     def _sync_keys(self) -> None:
         shown = self.state.everywhere or self.isVisible()
@@ -423,6 +433,7 @@ class AnnotateTab(Tab):
         self.keys.release()
         self.box.let_go()
         self.next.close()
+        self.table.close()
         self.outlines.close_down()
         self.improve.close_down()
         self.cells.reset.disconnect(self._on_reset)

@@ -12,6 +12,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_dama.gui import tooltips
+from napari_dama.gui.measured import measured_stats
 from napari_dama.gui.style import muted, say
 from napari_dama.gui.work import Report, Stop, Work
 from napari_dama.slides.intensity import CLIP, COFACTOR
@@ -128,10 +129,9 @@ class HistogramPlot(QWidget):
 
         def task(progress: Report, stop: Stop) -> Any:
             from napari_dama.slides.histogram import marker_histogram
-            from napari_dama.slides.intensity import slide_stats
 
             with slide:
-                return key, marker_histogram(slide, key[1]), slide_stats(slide) if unknown else None
+                return key, marker_histogram(slide, key[1]), measured_stats(slide) if unknown else None
 
         self.work = Work(task, self)
         self.work.finished.connect(self._on_read)

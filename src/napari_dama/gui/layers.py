@@ -2,8 +2,9 @@
 
 Every layer that DAMA makes or takes on carries ``layer.metadata["napari_dama"]``: a dict with ``role`` (``marker``,
 ``truth``, ``cells``, ``explain``), ``slide`` (path as text, or ``layer:NAME`` for a slide that is made of layers and has no
-file) and, for markers, ``marker`` and ``index``, and ``low`` and ``high``, the ends by which the model scales the marker. A
-layer with an axis of channels also has ``axis`` and ``markers``; its ``marker`` and ``index`` are those that it shows now.
+file) and, for markers, ``marker`` and ``index``, and ``low`` and ``high``, the ends by which the model scales the marker
+(until they are measured instead ``guess``, the contrast limits that the layer came with). A layer with an axis of channels
+also has ``axis`` and ``markers``; its ``marker`` and ``index`` are those that it shows now.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from napari_dama.slides.intensity import IntensityStats
     from napari_dama.slides.slide import Slide
 
 KEY = "napari_dama"
@@ -87,13 +89,19 @@ def level_arrays(slide: Slide) -> list[Any]:
     return [slide.lazy(level) for level in range(len(slide.levels))]
 
 
-def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
+def shaded(low: float, high: float) -> tuple[float, float]:
+    """Return the contrast limits in which a marker is shown at first: its ends, the dark one raised a little."""
+    return low + SHADE * (high - low), high
+
+
+def marker_layers(slide: Slide, path: Path, guess: IntensityStats | None = None) -> list[LayerData]:
     """Return one image layer per marker, nothing read but what the contrast needs.
 
     Contrast limits come from the slide's own intensity statistics (about the 1st and the 99.8th percentile), the same
-    that the analysis normalises with; the dark end is raised a little.
+    that the analysis normalises with; the dark end is raised a little. With a ``guess`` nothing is read: the layers say so
+    in their metadata, and `napari_dama.gui.limits` brings what is measured.
     """
-    stats = slide_stats(slide)
+    stats = slide_stats(slide) if guess is None else guess
     arrays = level_arrays(slide)
     colours = layer_colours(slide.markers)
     shown = initially_shown(slide.markers, BRAIN7)
@@ -101,10 +109,12 @@ def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
     for index, marker in enumerate(slide.markers):
         data = [array[index] for array in arrays]
         low, high = float(stats.low[index]), float(stats.high[index])
+        limits = shaded(low, high)
+        ends = {"low": low, "high": high} if guess is None else {"guess": limits}
         kwargs = {
             "name": marker,
             "colormap": colour_ramp(colours[index]),
-            "contrast_limits": (low + SHADE * (high - low), high),
+            "contrast_limits": limits,
             "blending": "additive",
             "multiscale": len(data) > 1,
             "visible": shown[index],
@@ -114,8 +124,7 @@ def marker_layers(slide: Slide, path: Path) -> list[LayerData]:
                     "slide": str(path),
                     "marker": marker,
                     "index": index,
-                    "low": low,
-                    "high": high,
+                    **ends,
                 }
             },
             **scale_of(slide.pixel_um),

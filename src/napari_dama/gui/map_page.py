@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
+    from napari_dama.cells.kept import CellsState
     from napari_dama.gui.cell_colours import CellColours
     from napari_dama.gui.work import Report, Stop
 
@@ -55,6 +56,8 @@ class MapPage(PlotPage):
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)
         self.placed: Placed | None = None
+        self.placing_of: CellsState | None = None  # what is being placed, and what `placed` was made of
+        self.placed_of: CellsState | None = None
         self.vectors_box = self.choice(
             "vectors",
             (("features", "network's features"), ("markers", "marker intensities")),
@@ -97,6 +100,7 @@ class MapPage(PlotPage):
             self.say_instead(f"UMAP needs the package umap-learn:\n{UMAP_INSTALL}\nthen start napari again.")
             return
         seed = self.state.seed
+        self.placing_of = self.bench.session.keeper.state
 
         def task(progress: Report, stop: Stop) -> Placed:
             labels, vectors, made_of, lacks = vectors_of(folder, table, wish)
@@ -108,7 +112,7 @@ class MapPage(PlotPage):
         self.start(task, self._on_placed, "UMAP" if method == "umap" else "placing cells")
 
     def _on_placed(self, placed: Placed) -> None:
-        self.placed = placed
+        self.placed, self.placed_of = placed, self.placing_of
         points = np.full((len(self.cells.table), 2), np.nan, np.float32)
         rows = self.cells.rows_of(placed.labels)
         points[rows[rows >= 0]] = placed.projection.points[rows >= 0]
@@ -159,10 +163,12 @@ class MapPage(PlotPage):
     def _on_keep(self) -> None:
         if self.placed is not None and len(self.plot.points) == len(self.cells.table):
             names = self._names()
-            self.cells.set_columns({name: self.plot.points[:, i] for i, name in enumerate(names)})
+            columns = {name: self.plot.points[:, i] for i, name in enumerate(names)}
+            self.bench.session.keeper.keep(columns, self.placed.made_of, ("outlines",), self.placed_of)
             say(
                 self.note,
-                f"{self.placed.made_of}. Kept as {names[0]} and {names[1]}: colour by them in Results.",
+                f"{self.placed.made_of}. Kept as {names[0]} and {names[1]} in the result's cells.csv: colour by them in "
+                "Results.",
             )
 
     def _on_embed(self) -> None:

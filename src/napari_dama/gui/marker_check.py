@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
 
+from napari_dama.gui.measured import measured_stats
 from napari_dama.gui.work import Report, Stop, Work
 
 if TYPE_CHECKING:
@@ -99,11 +100,10 @@ class MarkerCheck(QObject):
         nuclear = [i for i, marker in enumerate(panel.markers) if marker.nuclear]
 
         def task(progress: Report, stop: Stop) -> Any:
-            from napari_dama.slides.intensity import slide_stats
             from napari_dama.slides.profile import sampled_um2, slide_profiles, unlike
 
             with slide:
-                known = slide_stats(slide) if stats is None else stats
+                known = measured_stats(slide) if stats is None else stats
                 found = slide_profiles(slide, known, indices, nuclear, pixel_um=pixel_um)
                 area = sampled_um2(slide, pixel_um)
             profiles = {name: p for name, p in zip(panel.names, found, strict=True) if p is not None}

@@ -146,8 +146,16 @@ class _Pair:
         marker.visible = bool(layer.visible)
         for name in ("visible", "colormap", "contrast_limits", "gamma"):
             getattr(layer.events, name).connect(self._from_layer)
+        if hasattr(layer.events, "metadata"):
+            layer.events.metadata.connect(self._from_facts)
         for name in ("visible", "colour", "contrast", "gamma"):
             getattr(marker.events, name).connect(self._to_layer)
+
+    def _from_facts(self, event: object = None) -> None:
+        """What was measured of the slide meanwhile; see `napari_dama.gui.limits`."""
+        facts = about(self.layer)
+        if self.marker.low is None and facts.get("low") is not None:
+            self.marker.low, self.marker.high = facts["low"], facts["high"]
 
     def _from_layer(self, event: object = None) -> None:
         pull(self.layer, self.marker)
@@ -161,6 +169,8 @@ class _Pair:
     def close(self) -> None:
         for name in ("visible", "colormap", "contrast_limits", "gamma"):
             getattr(self.layer.events, name).disconnect(self._from_layer)
+        if hasattr(self.layer.events, "metadata"):
+            self.layer.events.metadata.disconnect(self._from_facts)
         for name in ("visible", "colour", "contrast", "gamma"):
             getattr(self.marker.events, name).disconnect(self._to_layer)
 

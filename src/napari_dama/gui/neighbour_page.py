@@ -17,6 +17,7 @@ from napari_dama.gui.style import beside, narrow, say
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
+    from napari_dama.cells.kept import CellsState
     from napari_dama.gui.work import Report, Stop
 
 
@@ -29,6 +30,8 @@ class NeighboursPage(PlotPage):
     def __init__(self, bench: Bench, *, parent: QWidget | None = None) -> None:
         super().__init__(bench, parent=parent)
         self.found: Neighbourhoods | None = None
+        self.counting: CellsState | None = None  # what is being counted, and what `found` was counted of
+        self.counted: CellsState | None = None
         self.reach_box = self.choice(
             "reach", (("radius", "within"), ("nearest", "the nearest")), tooltips.NEIGHBOUR_REACH
         )
@@ -70,6 +73,7 @@ class NeighboursPage(PlotPage):
             {"y_um": self.cells.table["y_um"], "x_um": self.cells.table["x_um"], "type": self.cells.types}
         )
         wish, order = self.state.model_copy(), self.order
+        self.counting = self.bench.session.keeper.state
 
         def task(progress: Report, stop: Stop) -> Neighbourhoods:
             return neighbourhoods(
@@ -86,7 +90,7 @@ class NeighboursPage(PlotPage):
         self.start(task, self._on_found, "dealing types anew")
 
     def _on_found(self, found: Neighbourhoods) -> None:
-        self.found = found
+        self.found, self.counted = found, self.counting
         self._sync()
         self.plot.show_matrix(matrix_of(found, self.state.matrix == "z", self.colours()))
         left_out = f" {found.n_untyped} cells without type are left out." if found.n_untyped else ""
@@ -122,10 +126,13 @@ class NeighboursPage(PlotPage):
     def _on_keep(self) -> None:
         if self.found is not None and len(self.found.per_cell) == len(self.cells.table):
             columns = self.found.columns()
-            self.cells.set_columns(columns)
+            self.bench.session.keeper.keep(
+                columns, f"neighbours {self.found.how}", ("outlines", "types"), self.counted
+            )
             say(
                 self.note,
-                f"Kept {len(columns)} columns, {next(iter(columns))} and so on: colour by them in Results.",
+                f"Kept {len(columns)} columns, {next(iter(columns))} and so on, in the result's cells.csv: colour by them "
+                "in Results.",
             )
 
     def _on_clicked(self, row: int, column: int) -> None:

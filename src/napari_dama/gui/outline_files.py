@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal  # type: ignore[attr-defined]
@@ -12,11 +12,14 @@ from napari_dama.errors import OutputError
 from napari_dama.predict.amend import Amendment, amend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
     from napari_dama.cells.journal import Journal
     from napari_dama.gui.annotate import Annotator
+
+T = TypeVar("T")
 
 
 class OutlineFiles(QObject):
@@ -38,6 +41,10 @@ class OutlineFiles(QObject):
         self.folder: Path | None = None
         self.waiting = 0
         annotator.outline_asked.connect(self._on_asked)
+
+    def submit(self, do: Callable[..., T], *what: Any) -> Future[T]:
+        """Have something else done with the result's files, after what was asked for before."""
+        return self._pool.submit(do, *what)
 
     def _on_asked(self, record: dict[str, Any], back: bool) -> None:
         journal, folder = self._annotator.journal, self.folder

@@ -10,6 +10,8 @@ from napari_dama.gui.layers import LayerData, marker_layers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_dama.slides.slide import Slide
+
 SUFFIXES = (".tif", ".tiff", ".qptiff", ".npy")
 
 
@@ -32,8 +34,20 @@ def read_slides(path: str | Sequence[str]) -> list[LayerData]:
     paths = [path] if isinstance(path, str) else list(path)
     out: list[LayerData] = []
     for entry in paths:
-        out += marker_layers(open_slide(entry), Path(entry).absolute())
+        out += slide_layers(open_slide(entry), Path(entry).absolute())
     return out
+
+
+def slide_layers(slide: Slide, path: Path) -> list[LayerData]:
+    """Return the layers of a slide; in a window those of a large one have a guess of the contrast at first."""
+    from napari_dama.gui.limits import LimitsFollow, must_wait
+    from napari_dama.slides.rough import rough_stats
+
+    if not must_wait(slide):
+        return marker_layers(slide, path)
+    layers = marker_layers(slide, path, rough_stats(slide))
+    LimitsFollow(path)
+    return layers
 
 
 def _is_slide(path: Path) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dama.cells.corrected import without_corrections
+from napari_dama.cells.kept import Kept, plain_names, read_kept
 from napari_dama.gui.arrive import reveal
 from napari_dama.gui.cell_colours import label_colormap_of
 from napari_dama.gui.cell_table import feature_table, instance_colormap, type_colormap_of
@@ -38,6 +40,8 @@ class OpenResult:
         Per marker the 98th percentile of the cells' means: what a bright cell has.
     made : str
         When it was made; tells it from another result of the same folder.
+    kept : tuple of Kept
+        Columns that were kept from plots; here under their own names, outdated or not.
     """
 
     path: Path
@@ -49,6 +53,7 @@ class OpenResult:
     summary: str
     bright: dict[str, float]
     made: str = ""
+    kept: tuple[Kept, ...] = ()
 
 
 def read_result(folder: Path) -> OpenResult:
@@ -62,7 +67,9 @@ def read_result(folder: Path) -> OpenResult:
     from napari_dama.predict.result import ResultFolder
 
     result = ResultFolder.open(folder)
-    cells, run = result.cells(), result.run
+    run, kept = result.run, read_kept(result.run.get("columns"))
+    # what was corrected comes from the journal: the window changes it, and would have to change these columns, too
+    cells = without_corrections(plain_names(result.cells(), kept))
     model = run.get("model", {})
     means = [column for column in cells.columns if str(column).startswith("mean_")]
     bright = {
@@ -78,6 +85,7 @@ def read_result(folder: Path) -> OpenResult:
         summary=summary_of(folder, len(cells), run),
         bright=bright,
         made=str(run.get("created") or ""),
+        kept=tuple(one for one in kept if set(one.names) <= set(cells.columns)),
     )
 
 

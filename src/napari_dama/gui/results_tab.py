@@ -35,7 +35,7 @@ from napari_dama.gui.result_layers import (
     slide_missing,
 )
 from napari_dama.gui.shown_colours import ShownColours
-from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say
+from napari_dama.gui.style import Tab, beside, heading, muted, narrow, say, wrapped
 from napari_dama.gui.turns import Turns
 from napari_dama.gui.work import Report, Stop, Work
 
@@ -83,6 +83,7 @@ class ResultsTab(Tab):
         self._listed: list[tuple[str, str, str]] = []
         self.later = Later(self._on_later, self)
         self._build()
+        self.watch_kept = Later(self._on_judged, self)
         self.state.events.path.connect(self.load)
         self.shown.changed.connect(self._recolour)
         self.state.events.selected.connect(self._on_selected)
@@ -90,6 +91,8 @@ class ResultsTab(Tab):
         self.cells.types_changed.connect(self._on_types)
         self.cells.rows_changed.connect(self._on_rows)
         self.cells.columns_changed.connect(self._on_rows)
+        session.keeper.changed.connect(self._judge_later)
+        session.annotator.changed.connect(self._judge_later)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
         viewer.layers.events.removed.connect(self._on_removed)
         self._sync()
@@ -104,6 +107,9 @@ class ResultsTab(Tab):
         self.legend_title = heading("Cells")
         self.colour_bar = ColourBar()
         self.colour_problem = muted(QLabel())
+        self.kept_note = wrapped(QLabel())
+        self.kept_note.setStyleSheet("border-left: 4px solid #e0a030; padding-left: 6px;")
+        self.kept_note.setToolTip(tooltips.RESULT_OUTDATED)
         self.plots_button = narrow(QPushButton("Plots..."), tooltips.PLOTS)
         self.table_button = narrow(QPushButton("Table..."), tooltips.FEATURES_TABLE)
         self.card = CellCard()
@@ -117,6 +123,7 @@ class ResultsTab(Tab):
         self.column.addWidget(self.summary)
         self.column.addLayout(beside(self.plots_button, self.table_button))
         self.column.addLayout(form)
+        self.column.addWidget(self.kept_note)
         self.column.addWidget(self.colour_problem)
         self.column.addWidget(self.colour_bar)
         self.column.addWidget(self.legend_title)
@@ -188,6 +195,7 @@ class ResultsTab(Tab):
             self.state.colour_by = TYPE if "type" in result.cells else INSTANCE
         self.outlines.setChecked(False)
         self.cells.open(result.cells, result.colours)
+        self.session.keeper.open(result.kept)
         yield None
         if layer in self.viewer.layers:
             layer.visible = True
@@ -356,6 +364,12 @@ class ResultsTab(Tab):
         if self.layer is not None:
             self.layer.features = feature_table(self.cells.frame)
 
+    def _judge_later(self) -> None:
+        self.watch_kept.name(np.zeros(0, np.int64))
+
+    def _on_judged(self, _: NDArray[np.int64]) -> None:
+        say(self.kept_note, self.session.keeper.sentence)
+
     def _on_open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Result folder of an analysis")
         if folder:
@@ -424,4 +438,7 @@ class ResultsTab(Tab):
         self.cells.types_changed.disconnect(self._on_types)
         self.cells.rows_changed.disconnect(self._on_rows)
         self.cells.columns_changed.disconnect(self._on_rows)
+        self.session.keeper.changed.disconnect(self._judge_later)
+        self.session.annotator.changed.disconnect(self._judge_later)
+        self.watch_kept.forget()
         self.later.forget()

@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from napari_dama.gui.layers import KEY, LayerData, marker_layers
+from napari_dama.gui.layers import KEY, LayerData
+from napari_dama.gui.reader import slide_layers
 
 NAME = "simulated_brain_tissue"
 SIZE_PX = 1024
@@ -47,7 +48,7 @@ def simulated_brain_tissue() -> list[LayerData]:
 
     path = write_sample(cache_folder() / NAME)
     slide = open_slide(path)
-    return [*marker_layers(slide, path), truth_layer(path, slide.pixel_um)]
+    return [*slide_layers(slide, path), truth_layer(path, slide.pixel_um)]
 
 
 def truth_layer(path: Path, pixel_um: float | None) -> LayerData:

@@ -11,6 +11,7 @@ from psygnal import Signal
 from napari_dama.errors import DamaError, ModelError, OutputError, SettingsError
 from napari_dama.gui.annotate import Annotator
 from napari_dama.gui.cells_model import CellsModel
+from napari_dama.gui.column_keeper import ColumnKeeper
 from napari_dama.gui.layers import LAYER_SLIDE, has_file
 from napari_dama.gui.resolve import (
     ChannelPlan,
@@ -48,6 +49,8 @@ class Session:
         The cells of the open result; empty while none is open.
     annotator : Annotator
         The only one that corrects them.
+    keeper : ColumnKeeper
+        Columns of plots that were kept with them.
     slide, card, cards
         The open slide, the card of the chosen model, and those of all models on the shelf; None where there is none.
     markers : Markers or None
@@ -81,6 +84,7 @@ class Session:
         self.cards: list[Card] = []
         self.cells = CellsModel()
         self.annotator = Annotator(self.cells)
+        self.keeper = ColumnKeeper(self.cells, self.annotator)
         self.markers: Markers | None = None
         self.sources: dict[str, Callable[[Sequence[str] | None, float | None], Slide]] = {}
         self.arriving = False

@@ -48,6 +48,10 @@ JOB_CANCEL = "Take it out of the line. Its folder stays, and Resume puts it back
 JOB_EARLIER = "Let it change places with the job before it in the line."
 JOB_LATER = "Let it change places with the job behind it in the line."
 OPEN_RESULT = "Open the folder that an earlier analysis wrote."
+RESULT_OUTDATED = (
+    "These columns were kept from a plot, and the cells that they rest on were corrected since. Open Plots and keep them "
+    "anew; or undo the corrections, and they hold again."
+)
 COLOUR_BY_TYPE = (
     "What the colours stand for: the type, how sure the model is, or any column of the table. 'cell, at random' shows where "
     "one cell ends and the next begins."
@@ -282,6 +286,10 @@ ANNOTATE_UNDO = (
 ANNOTATE_REDO = "Do again what was taken back (Ctrl+Shift+Z)."
 ANNOTATE_EVERYWHERE = "Keys 1 to 9 give types in the other tabs, too. Else only while this tab is in front."
 ANNOTATE_SAVED = "Every correction is written beside the slide as it is made."
+ANNOTATE_TABLE = (
+    "cells.csv and cells.parquet of the result follow by themselves: type stays what the model said, type_corrected is what "
+    "counts, corrected_by who said so. Exports have the corrected types."
+)
 NEXT_CELL = "Go to the cell from which the model would learn most (key: N): it hesitates, or disagrees with like cells."
 NEXT_ADVANCE = "After each answer, go on to the next cell by itself."
 GALLERY = "See many cells of a type side by side, the most doubtful first, and correct them there."

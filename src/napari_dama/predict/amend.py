@@ -6,27 +6,20 @@ Nothing here is an original: the journal of corrections has every change with it
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from napari_dama.cells.corrections import journal_path, read_sections, result_key
+from napari_dama.cells.kept import OUTDATED
 from napari_dama.cells.measure import measure
 from napari_dama.cells.outlines import apply_changes
+from napari_dama.cells.table import read_csv, replace_table
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import (
-    LABELS,
-    RUN_FILE,
-    TABLE,
-    clear_disk_errors,
-    read_run,
-    write_json,
-    write_rows,
-)
-from napari_dama.predict.writer import write_parquet
+from napari_dama.predict.record import LABELS, TABLE, changing_table, clear_disk_errors, read_run, update_run
 from napari_dama.slides.region import Region
 
 if TYPE_CHECKING:
@@ -72,7 +65,7 @@ def amend(folder: Path, changes: Sequence[Amendment]) -> None:
     """
     if not changes:
         return
-    with clear_disk_errors(folder):
+    with changing_table, clear_disk_errors(folder):
         picture = LabelImage.open(folder / LABELS)
         for change in changes:
             write_pixels(picture, change.record["box"], change.record["changes"], back=change.back)
@@ -91,6 +84,23 @@ def catch_up(folder: Path, section: Section) -> bool:
     missing = [Amendment(n, edit.record, back) for n, edit, back in section.marks if n > done]
     amend(folder, missing)
     return bool(missing)
+
+
+def catch_up_outlines(folder: Path) -> bool:
+    """Do so for a result whose journal is where the record says; whether there was anything.
+
+    Raises
+    ------
+    OutputError, SlideError
+        As `amend`, or the journal cannot be read.
+    """
+    run = read_run(folder)
+    slide = run.get("slide")
+    path = journal_path(str((slide.get("path") if isinstance(slide, dict) else slide) or ""), folder)
+    if not path.is_file() or run.get("state") != "done":
+        return False
+    key = result_key(path, folder, str(run.get("created") or ""))
+    return any(catch_up(folder, section) for section in read_sections(path)[0] if section.key == key)
 
 
 def write_pixels(
@@ -113,7 +123,7 @@ def write_pixels(
 
 def _amend_table(folder: Path, changes: Sequence[Amendment]) -> None:
     """Write the table anew, then the note that says so: a program that is cut off in between does it again."""
-    table = pd.read_csv(folder / TABLE)
+    table = read_csv(folder / TABLE)
     rows: dict[int, dict[str, Any]] = {}
     gone: set[int] = set()
     for change in changes:
@@ -125,25 +135,27 @@ def _amend_table(folder: Path, changes: Sequence[Amendment]) -> None:
             rows[int(entry["label"])] = {**entry.get("row", {}), "label": int(entry["label"])}
     kept = table[~table["label"].isin(gone | set(rows))]
     if rows:
-        new = pd.DataFrame(list(rows.values())).reindex(columns=table.columns)
+        new = pd.DataFrame(list(rows.values()))
+        late = {
+            name: f"{name}{OUTDATED}" for name in new if name not in table.columns
+        }  # kept columns of plots
+        new = new.rename(columns=late).reindex(columns=table.columns)
         kept = pd.concat([kept, new], ignore_index=True) if len(kept) else new
     kept = kept.sort_values("label")
-    draft = folder / (TABLE + ".part")
-    write_rows(draft, kept, header=True)
-    os.replace(draft, folder / TABLE)
-    write_parquet(folder)
-    record = read_run(folder)
-    before = record.get("corrections", {})
-    drawn = set(before.get("drawn", []))
-    drawn = {label for label in drawn if label not in gone} | set(rows)
-    record["cells"] = len(kept)
-    record["corrections"] = {
-        **before,
-        "applied": max(change.n for change in changes),
-        "drawn": sorted(drawn),
-        "note": f"outlines of {len(drawn)} cells were corrected by hand",
-    }
-    write_json(folder / RUN_FILE, record)
+    replace_table(folder, kept)
+
+    def note(record: dict[str, Any]) -> None:
+        before = record.get("corrections", {})
+        drawn = {label for label in before.get("drawn", []) if label not in gone} | set(rows)
+        record["cells"] = len(kept)
+        record["corrections"] = {
+            **before,
+            "applied": max(change.n for change in changes),
+            "drawn": sorted(drawn),
+            "note": f"outlines of {len(drawn)} cells were corrected by hand",
+        }
+
+    update_run(folder, note)
 
 
 def measure_cells(

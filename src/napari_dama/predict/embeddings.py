@@ -22,8 +22,7 @@ from napari_dama.models.shelf import load_card
 from napari_dama.predict.pipeline import CROP_BATCH, Pipeline, cut_crops
 from napari_dama.predict.prepare import Plan, fingerprint, make_plan, opened
 from napari_dama.predict.progress import Progress
-from napari_dama.predict.record import EMBEDDINGS, EMBEDDINGS_LABELS, clear_disk_errors, read_run, write_json
-from napari_dama.predict.record import RUN_FILE as RUN
+from napari_dama.predict.record import EMBEDDINGS, EMBEDDINGS_LABELS, clear_disk_errors, read_run, update_run
 from napari_dama.predict.result import ResultFolder
 from napari_dama.predict.tiles import clear_memory_errors, read_ahead
 from napari_dama.predict.writer import refuse_running
@@ -284,10 +283,9 @@ def stats_of_result(result: ResultFolder) -> IntensityStats | None:
 
 
 def _write(folder: Path, labels: NDArray[np.int64], vectors: NDArray[np.float16], card: Card) -> None:
-    record = read_run(folder)
     with clear_disk_errors(folder):
-        if record.pop("embeddings", None):  # while the files change, the record promises nothing
-            write_json(folder / RUN, record)
+        # while the files change, the record promises nothing
+        update_run(folder, lambda record: record.pop("embeddings", None))
         try:
             for name, content in ((EMBEDDINGS, vectors), (EMBEDDINGS_LABELS, labels)):
                 draft = folder / (name + ".part")
@@ -298,7 +296,7 @@ def _write(folder: Path, labels: NDArray[np.int64], vectors: NDArray[np.float16]
             for name in (EMBEDDINGS, EMBEDDINGS_LABELS):
                 (folder / (name + ".part")).unlink(missing_ok=True)
             raise
-        record["embeddings"] = {
+        made = {
             "file": EMBEDDINGS,
             "labels": EMBEDDINGS_LABELS,
             "shape": [int(size) for size in vectors.shape],
@@ -307,7 +305,7 @@ def _write(folder: Path, labels: NDArray[np.int64], vectors: NDArray[np.float16]
             "model_weights": fingerprint(card),
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_json(folder / RUN, record)
+        update_run(folder, lambda record: record.update(embeddings=made))
 
 
 def is_current(result: str | Path, labels: NDArray[np.integer]) -> bool:

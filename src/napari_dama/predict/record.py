@@ -8,22 +8,22 @@ import os
 import platform
 import socket
 import sys
+import threading
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
+from napari_dama.cells.table import PARQUET as PARQUET
+from napari_dama.cells.table import TABLE as TABLE
+from napari_dama.cells.table import write_rows as write_rows
 from napari_dama.errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    import pandas as pd
 
 RUN_FILE: Final = "run.json"
 LABELS: Final = "labels.ome.zarr"
-TABLE: Final = "cells.csv"
-PARQUET: Final = "cells.parquet"
 TILES: Final = "tiles.jsonl"
 EMBEDDINGS: Final = "embeddings.npy"
 EMBEDDINGS_LABELS: Final = "embeddings_labels.npy"
@@ -32,7 +32,10 @@ JOB: Final = "analysis_job"
 BEGINNING: Final = "beginning"
 """State of a record whose files are not all there yet: what was cut off then begins anew."""
 
-_DECIMALS: Final = {"y": 2, "x": 2, "y_um": 3, "x_um": 3, "area_um2": 3, "score": 4}
+
+changing_table = threading.RLock()
+"""Held while a finished result's table is changed: the window has several threads that may want to."""
+_record_lock = threading.Lock()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,6 +65,21 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("kind") != "napari-dama result":
         raise OutputError(f"{file} was not written by napari-dama's `analyse`")
     return content
+
+
+def update_run(folder: Path, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Change a finished result's ``run.json`` in one step; threads of this program take turns. Returns what it holds now.
+
+    Raises
+    ------
+    OutputError
+        As `read_run`.
+    """
+    with _record_lock:
+        content = read_run(folder)
+        change(content)
+        write_json(folder / RUN_FILE, content)
+        return content
 
 
 def versions() -> dict[str, str]:
@@ -183,17 +201,3 @@ class TileLog:
         """Add a finished tile and hand it to the system."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def write_rows(path: Path, table: pd.DataFrame, *, header: bool) -> int:
-    """Append rows to the table on disk, or begin it; returns its length in bytes."""
-    shown = table.copy()
-    for name in shown.columns:
-        if name in _DECIMALS:
-            shown[name] = shown[name].round(_DECIMALS[name])
-        elif name.startswith("p_"):
-            shown[name] = shown[name].astype(float).round(4)
-    text = shown.to_csv(None, header=header, index=False, float_format="%.8g", lineterminator="\n")
-    with path.open("w" if header else "a", encoding="utf-8", newline="") as file:
-        file.write(text)
-    return path.stat().st_size

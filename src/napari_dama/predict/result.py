@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import LABELS, PARQUET, TABLE, TILES, TileLog, read_run
+from napari_dama.predict.record import LABELS, TABLE, TILES, TileLog, read_run
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -73,12 +72,10 @@ class ResultFolder:
         OutputError
             The table is missing or cannot be read.
         """
-        import pandas as pd
+        from napari_dama.cells.table import read_cells, read_csv
 
         try:
-            if self.state == "done" and (self.path / PARQUET).exists():
-                return pd.read_parquet(self.path / PARQUET)
-            return pd.read_csv(io.BytesIO(self._finished_rows()))
+            return read_cells(self.path) if self.state == "done" else read_csv(self._finished_rows())
         except (OSError, ValueError) as error:
             raise OutputError(f"the table of {self.path} cannot be read: {error}") from error
 

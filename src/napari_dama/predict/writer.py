@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from napari_dama.cells.table import write_parquet as write_parquet
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
 from napari_dama.predict.record import (
@@ -165,18 +166,6 @@ class ResultWriter:
         with clear_disk_errors(self.folder):
             self.labels.build_pyramid(region, progress=progress)
             write_parquet(self.folder)
-
-
-def write_parquet(folder: Path) -> None:
-    """Copy the CSV table to Parquet, in one step."""
-    import pandas as pd
-
-    table = pd.read_csv(folder / TABLE)
-    if "type" in table:
-        table["type"] = table["type"].astype(str)
-    draft = folder / (PARQUET + ".part")
-    table.to_parquet(draft, index=False)
-    os.replace(draft, folder / PARQUET)
 
 
 def check_place(folder: Path, *, overwrite: bool) -> None:
