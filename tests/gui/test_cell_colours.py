@@ -18,6 +18,7 @@ from napari_dama.gui.cell_colours import (
     label_colormap_of,
     title_of,
 )
+from napari_dama.gui.cell_table import type_colormap_of
 from napari_dama.gui.cells_model import CellsModel
 from napari_dama.gui.raster import disc, dot_radius, rasterise
 from napari_dama.gui.shown_colours import ShownColours
@@ -105,6 +106,15 @@ def test_the_layer_shows_exactly_these_colours(cells: CellsModel, by: str) -> No
     layer.show_selected_label = True
     layer.selected_label = 20
     assert np.unique(np.asarray(layer.colormap._data_to_texture(labels))).tolist() == [0, 1]
+
+
+def test_labels_beyond_what_a_picture_of_bytes_can_hold() -> None:
+    """napari asks for the colours of all bytes, however large the labels are."""
+    labels, types = np.array([7, 300, 497]), np.array(["neuron", "glia", "neuron"])
+    colormap = type_colormap_of(labels, types, {"neuron": "#ff0000"}, hidden=frozenset())
+    mapped = colormap.map(np.arange(256, dtype=np.uint8))
+    assert mapped[7].tolist() == [1, 0, 0, 1] and not mapped[8:].any()
+    assert colormap.map(np.array([497], np.uint16))[0].tolist() == [1, 0, 0, 1]
 
 
 def test_one_answer_for_all_who_draw(cells: CellsModel) -> None:

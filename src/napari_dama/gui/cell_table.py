@@ -156,7 +156,8 @@ class TableLabelColormap(DirectLabelColormap):  # type: ignore[misc]
         """Where the labels stand in the table; those beyond it at its end, which has no colour."""
         last = len(self._table) - 1
         if values.dtype.kind == "u":  # what every frame asks: one pass over the picture instead of four
-            places: NDArray[Any] = np.minimum(values, values.dtype.type(last))
+            most = min(last, int(np.iinfo(values.dtype).max))  # napari asks for all values of uint8 as well
+            places: NDArray[Any] = np.minimum(values, values.dtype.type(most))
             return places
         return np.where((values < 0) | (values > last), last, values)
 
