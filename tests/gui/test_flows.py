@@ -126,11 +126,14 @@ def test_analyse_look_click_and_explain(dock: Any, wait_for: Wait) -> None:
     wait_for(lambda: dock.explain.work is None)
     assert dock.tabs.currentIndex() == list(dock.named_tabs).index("Explain")
     assert "12 of 64 pieces" in dock.explain.fill.text.text()
-    shown = [about(entry)["show"] for entry in layers_of(dock.viewer.layers, "explain") if entry.visible]
-    assert shown == ["filled"]
+
+    def shown() -> list[str]:
+        return [about(entry)["show"] for entry in layers_of(dock.viewer.layers, "explain") if entry.visible]
+
+    wait_for(lambda: shown() == ["filled"])
     dock.state.explain.show = "error"
+    wait_for(lambda: shown() == ["error"])  # layers come one in a turn
     first = layers_of(dock.viewer.layers, "explain")
-    assert {about(entry)["show"] for entry in first if entry.visible} == {"error"}
     before = dock.explain.explanation.hidden_random
     dock.explain.fill.another.click()
     wait_for(lambda: dock.explain.work is None)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from torch import nn
 
 from napari_dama.nets.autoencoder import DecoderSpec, MaskedAutoencoder
@@ -14,11 +12,7 @@ from napari_dama.nets.classifier import TypeClassifier
 from napari_dama.nets.dama import Dama, DamaSpec
 from napari_dama.nets.encoder import SIZES, EncoderSpec
 from napari_dama.nets.segmenter import DenseSegmenter, DenseSpec
-from napari_dama.training.optimiser import make_optimiser, parameter_groups, rate_at
-from napari_dama.training.settings import PretrainSettings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from napari_dama.training.optimiser import parameter_groups, rate_at
 
 SPEC = EncoderSpec("tiny", channels=2, image_px=32)
 
@@ -95,24 +89,3 @@ def test_rate_rises_then_follows_half_a_cosine(steps: int, warmup: float, floor:
             assert rate == pytest.approx(floor + (1e-3 - floor) * (1 + math.cos(math.pi * share)) / 2)
     assert max(rates) == pytest.approx(1e-3)
     assert rate_at(steps * 2, steps, peak=1e-3, floor=floor, warmup=warmup) == pytest.approx(floor)
-
-
-def test_the_single_pass_on_a_cpu_takes_the_usual_steps(tmp_path: Path) -> None:
-    settings = PretrainSettings(crops=tmp_path, out=tmp_path / "job", lr=1e-2)
-    single, usual = (nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7)) for _ in range(2))
-    usual.load_state_dict(single.state_dict())
-    one = make_optimiser(single, settings)
-    other = torch.optim.AdamW(
-        parameter_groups(usual, weight_decay=settings.weight_decay),
-        lr=settings.lr,
-        betas=settings.betas,
-        fused=False,
-    )
-    assert one.defaults["fused"]
-    for step in range(5):
-        for module, optimiser in ((single, one), (usual, other)):
-            for parameter in module.parameters():
-                parameter.grad = torch.full_like(parameter, 0.1 * (step - 1))
-            optimiser.step()
-    for a, b in zip(single.parameters(), usual.parameters(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6) and not torch.equal(a, torch.zeros_like(a))

@@ -257,9 +257,11 @@ def settings_rows(settings: Mapping[str, Any], view: JobView) -> list[tuple[str,
     data = get("crops") or ", ".join(str(path) for path in get("data") or ())
     if sources:
         data = f"cells of {_count(len(sources.get('slides', ())), 'slide')}, cut by the job itself"
-    areas = get("areas") or {}
+    areas = get("areas") or ()
+    if isinstance(areas, dict):  # of a fine-tuning; an improvement has a plain list
+        areas = areas.get("areas", ())
     if areas:
-        data = f"outlines in {_count(len(areas.get('areas', ())), 'area')}, kept in the job's folder"
+        data = f"outlines in {_count(len(areas), 'area')}, kept in the job's folder"
     limit = get("max_steps")
     rows = [
         ("Task", _task(settings, view)),

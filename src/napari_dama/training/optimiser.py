@@ -68,7 +68,10 @@ def _layer(name: str, depth: int) -> int:
 def make_optimiser(
     module: nn.Module, settings: RunSettings, *, layer_decay: float = 1.0
 ) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`; on a CPU in torch's single pass, a third of the usual one's time there."""
+    """AdamW over `parameter_groups`.
+
+    torch's single pass (``fused``) takes a third of the time on a CPU, 40 ms less for a step of DAMA tiny, and is left out:
+    fine-tuning that was stopped and resumed was not bit for bit what it is without a stop.
+    """
     groups = parameter_groups(module, weight_decay=settings.weight_decay, layer_decay=layer_decay)
-    on_cpu = all(parameter.device.type == "cpu" for parameter in module.parameters())
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True if on_cpu else None)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
