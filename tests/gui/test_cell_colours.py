@@ -140,6 +140,21 @@ def test_one_answer_for_all_who_draw(cells: CellsModel) -> None:
     assert len(heard) == count
 
 
+def test_the_first_types_given_by_hand_are_seen() -> None:
+    """A result without types shows a colour per cell; the first type that is given is to be seen, and a choice is kept."""
+    model, state = CellsModel(), ResultsState(colour_by="instance")
+    shown = ShownColours(model, state)
+    table = make_cells(grid_labels(2, 3))
+    model.open(table.drop(columns=[c for c in table if c == "type" or c.startswith("p_")]), {})
+    assert shown.colours.by == "instance"
+    model.add_class("tumour", "#ff0000")
+    model.set_types([1], "tumour")
+    assert state.colour_by == "type" and shown.colours.by == "type"
+    state.colour_by = "instance"
+    model.set_types([2], "tumour")
+    assert shown.colours.by == "instance"
+
+
 def test_columns_are_checked_and_survive_new_rows(cells: CellsModel) -> None:
     with pytest.raises(SettingsError, match="3 values for 54 cells"):
         cells.set_columns({"x2": [1, 2, 3]})

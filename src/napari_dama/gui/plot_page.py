@@ -132,7 +132,7 @@ class PlotPage(QWidget):
         if not len(self.cells.table):
             return "This result has no cells."
         if self.needs_types and not self.cells.typed:
-            return "The cells of this result have no types, and this plot is about types."
+            return "The cells of this result have no types yet, and this plot is about types: give some in the tab Annotate."
         return ""
 
     # -- freshness -------------------------------------------------------------------------------------------

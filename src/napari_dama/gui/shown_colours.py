@@ -50,6 +50,8 @@ class ShownColours:
         )
         for event in self._events:
             event.connect(self.refresh)
+        self._typed = cells.typed
+        cells.reset.connect(self._on_reset)
         cells.types_changed.connect(self._on_types)
 
     def refresh(self) -> None:
@@ -57,8 +59,15 @@ class ShownColours:
         self._colours = None
         self.changed.emit()
 
+    def _on_reset(self) -> None:
+        self._typed = self.cells.typed
+
     def _on_types(self, labels: NDArray[np.int64]) -> None:
         self._colours = None
+        first, self._typed = self.cells.typed and not self._typed, self.cells.typed
+        if first and self.state.colour_by == INSTANCE:  # the first types, given by hand, are to be seen
+            self.state.colour_by = TYPE
+            return
         self.patched.emit(labels)
 
     @property
@@ -94,4 +103,5 @@ class ShownColours:
         """Stop following."""
         for event in self._events:
             event.disconnect(self.refresh)
+        self.cells.reset.disconnect(self._on_reset)
         self.cells.types_changed.disconnect(self._on_types)
