@@ -71,7 +71,10 @@ def read_csv(source: str | Path | bytes) -> pd.DataFrame:
     numbers = [name for name in header.columns if _plain(name) not in _WORDS]
     missing = {name: list(_MISSING) for name in numbers}
     words: dict[Any, Any] = {name: str for name in header.columns if name not in missing}
-    return words_only(pd.read_csv(again(), keep_default_na=False, na_values=missing, dtype=words))
+    # columns are judged whole: pandas would judge each piece of a large file by itself, and warn where they differ
+    return words_only(
+        pd.read_csv(again(), keep_default_na=False, na_values=missing, dtype=words, low_memory=False)
+    )
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
