@@ -27,6 +27,14 @@ def small_networks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def own_shelves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Models and jobs of this test alone."""
+    monkeypatch.setenv("NAPARI_DAMA_MODELS", str(tmp_path / "shelf"))
+    monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "jobs"))
+    return tmp_path / "shelf"
+
+
 def write_store(
     path: Path,
     *,

@@ -194,13 +194,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Corrected:
     return make_slide(tmp_path_factory.mktemp("exchanged"), model, seed=501, size=512, shift="exchanged")
 
 
-@pytest.fixture
-def own_shelves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("NAPARI_DAMA_MODELS", str(tmp_path / "shelf"))
-    monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "jobs"))
-    return tmp_path / "shelf"
-
-
 def test_an_exchanged_marker_is_learned_and_the_model_goes_on_the_shelf(
     made: Corrected, own_shelves: Path, tmp_path: Path
 ) -> None:

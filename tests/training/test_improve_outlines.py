@@ -48,13 +48,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Corrected:
     return make_slide(tmp_path_factory.mktemp("drawn"), model, seed=502, size=448, shift="exchanged")
 
 
-@pytest.fixture
-def own_shelves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("NAPARI_DAMA_MODELS", str(tmp_path / "shelf"))
-    monkeypatch.setenv("NAPARI_DAMA_JOBS", str(tmp_path / "jobs"))
-    return tmp_path / "shelf"
-
-
 def redraw(made: Corrected, count: int, *, seed: int = 0, delete: int = 0, types: int = 0) -> list[int]:
     """A journal in which some cells are drawn larger, and some deleted; the result's files are left behind it."""
     labels = read_labels(made.result)

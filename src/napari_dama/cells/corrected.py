@@ -45,11 +45,15 @@ class TypesNow:
     by: NDArray[Any]
 
 
+def model_types(table: pd.DataFrame) -> pd.Series[Any]:
+    """Return the types of a table's cells as the model told them; "" where it told none."""
+    return table["type"] if "type" in table else table["label"].map(lambda _: "")
+
+
 def types_now(table: pd.DataFrame, hand: Corrections) -> TypesNow:
     """Return the types that count for the cells of a table (``label`` and, where a model told it, ``type``)."""
     labels = table["label"].astype("int64")
-    told = table["type"] if "type" in table else labels.map(lambda _: "")
-    told = _text(told.replace(hand.renamed))
+    told = _text(model_types(table).replace(hand.renamed))
     by = labels.map(lambda _: "").astype(object)
     if hand.told:
         anew = labels.map(hand.told)
@@ -80,20 +84,20 @@ def without_corrections(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_corrections(
-    table: pd.DataFrame, hand: Corrections | None, *, drawn: Iterable[int] = ()
+    table: pd.DataFrame, hand: Corrections, found: TypesNow, *, drawn: Iterable[int] = ()
 ) -> pd.DataFrame:
     """Return a result's table with ``type_corrected``, ``corrected_by`` and ``outline_corrected`` right behind ``type``.
 
-    Without corrections these columns are left out. ``type`` and the probabilities stay what the model said. ``drawn`` are
-    labels whose outlines are known to be drawn by hand beside those of the journal.
+    Without corrections these columns are left out. ``type`` and the probabilities stay what the model said. ``found`` is
+    what `types_now` says of the table; ``drawn`` are labels whose outlines are known to be drawn by hand beside those of
+    the journal.
     """
     import pandas as pd
 
     table = without_corrections(table)
-    drawn = {*drawn, *(hand.outlines if hand is not None else ())}
-    if hand is None or not (anything(hand) or drawn):
+    drawn = {*drawn, *hand.outlines}
+    if not (anything(hand) or drawn):
         return table
-    found = types_now(table, hand)
     columns: dict[str, Any] = {OUTLINE: table["label"].isin(drawn)}
     if "type" in table or len(hand.cells) or hand.told:
         columns = {TYPE_NOW: found.now, CORRECTED_BY: found.by, **columns}

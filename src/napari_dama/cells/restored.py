@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dama.cells.corrected import REVIEWED
+from napari_dama.cells.corrected import REVIEWED, model_types
 from napari_dama.cells.correction_records import NO_TYPE, class_record, told_record, type_record
 from napari_dama.cells.table import CORRECTED_BY, TYPE_NOW
 
@@ -40,8 +40,7 @@ def restored_records(table: pd.DataFrame, noted: Mapping[str, Any]) -> list[dict
         out.append(class_record(len(out) + 1, "add", str(name), str(colour)))
     by = table[CORRECTED_BY].to_numpy(object)
     now = np.array([str(name) or NO_TYPE for name in table[TYPE_NOW]], dtype=object)
-    model = table["type"] if "type" in table else table["label"].map(lambda _: "")
-    was = np.array([str(renamed.get(name, name)) or NO_TYPE for name in model], dtype=object)
+    was = np.array([str(renamed.get(name, name)) or NO_TYPE for name in model_types(table)], dtype=object)
     labels = table["label"].to_numpy(np.int64)
     for name in sorted({str(word) for word in by if str(word).startswith("model ")}):
         of_it = by == name

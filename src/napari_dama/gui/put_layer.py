@@ -82,9 +82,9 @@ def refill(layer: Any, data: Any, options: dict[str, Any]) -> None:
 
 def add_hidden_quietly(viewer: napari.Viewer, kind: str, data: Any, **options: Any) -> Any:
     """Make a layer that is hidden, and leave the choice of layers in the list as it is; returns it."""
-    from napari.layers import Image, Labels, Points
+    from napari.layers import Layer
 
-    layer = {"image": Image, "labels": Labels, "points": Points}[kind](data, visible=False, **options)
+    layer = Layer.create(data, {**options, "visible": False}, kind)
     with quietly(viewer, layer.ndim):
         viewer.layers.append(layer)
     return layer

@@ -64,6 +64,7 @@ def read_result(folder: Path) -> OpenResult:
     OutputError
         When the folder is no result.
     """
+    from napari_dama.predict.record import slide_path
     from napari_dama.predict.result import ResultFolder
 
     result = ResultFolder.open(folder)
@@ -80,7 +81,7 @@ def read_result(folder: Path) -> OpenResult:
         cells=cells,
         levels=result.label_levels,
         pixel_um=result.pixel_um,
-        slide=str(run.get("slide", {}).get("path") or ""),
+        slide=slide_path(run),
         colours=dict(zip(model.get("classes", []), model.get("class_colours", []), strict=False)),
         summary=summary_of(folder, len(cells), run),
         bright=bright,
@@ -150,14 +151,14 @@ def live_layer(viewer: napari.Viewer, folder: Path) -> LayerData | None:
     """
     from napari_dama.errors import OutputError
     from napari_dama.predict.labels import LabelImage
-    from napari_dama.predict.record import LABELS, read_run
+    from napari_dama.predict.record import LABELS, read_run, slide_path
 
     try:
         run = read_run(folder)
         levels = LabelImage.open(folder / LABELS, mode="r").levels
     except OutputError:
         return None
-    slide = str(run.get("slide", {}).get("path") or "")
+    slide = slide_path(run)
     if slide not in slides_in(viewer.layers):
         return None
     large = len(levels) > 1 and levels[0].shape[0] * levels[0].shape[1] > LIVE_LIMIT_PX

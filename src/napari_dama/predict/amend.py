@@ -19,7 +19,15 @@ from napari_dama.cells.outlines import apply_changes
 from napari_dama.cells.table import read_csv, replace_table
 from napari_dama.errors import OutputError
 from napari_dama.predict.labels import LabelImage
-from napari_dama.predict.record import LABELS, TABLE, changing_table, clear_disk_errors, read_run, update_run
+from napari_dama.predict.record import (
+    LABELS,
+    TABLE,
+    changing_table,
+    clear_disk_errors,
+    read_run,
+    slide_path,
+    update_run,
+)
 from napari_dama.slides.region import Region
 
 if TYPE_CHECKING:
@@ -95,8 +103,7 @@ def catch_up_outlines(folder: Path) -> bool:
         As `amend`, or the journal cannot be read.
     """
     run = read_run(folder)
-    slide = run.get("slide")
-    path = journal_path(str((slide.get("path") if isinstance(slide, dict) else slide) or ""), folder)
+    path = journal_path(slide_path(run), folder)
     if not path.is_file() or run.get("state") != "done":
         return False
     key = result_key(path, folder, str(run.get("created") or ""))

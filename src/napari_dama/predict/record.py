@@ -47,6 +47,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(draft, path)
 
 
+def slide_path(run: Mapping[str, Any]) -> str:
+    """Where the slide of a result lay when it was analysed, as its record says; "" where it does not."""
+    slide = run.get("slide")
+    return str((slide.get("path") if isinstance(slide, dict) else slide) or "")
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """Content of a result's ``run.json``.
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_dama.cells.corrected import CONFIRMED, HAND, outlines_by_hand, types_now, with_corrections
+from napari_dama.cells.corrected import (
+    CONFIRMED,
+    HAND,
+    model_types,
+    outlines_by_hand,
+    types_now,
+    with_corrections,
+)
 from napari_dama.cells.corrections import Section, journal_path, read_corrections, section_of
 from napari_dama.cells.kept import (
     UNKNOWN,
@@ -25,13 +32,14 @@ from napari_dama.cells.kept import (
 from napari_dama.cells.restored import restored_records
 from napari_dama.cells.table import TABLE, read_csv, replace_table
 from napari_dama.errors import OutputError
-from napari_dama.predict.record import changing_table, clear_disk_errors, read_run, update_run
+from napari_dama.predict.record import changing_table, clear_disk_errors, read_run, slide_path, update_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
+    from napari_dama.cells.corrected import TypesNow
     from napari_dama.cells.corrections import Corrections
 
 
@@ -108,22 +116,19 @@ def journal_of(folder: Path, run: dict[str, Any]) -> Corrections | None:
     SlideError, OutputError
         The journal cannot be read.
     """
-    slide = run.get("slide")
-    path = journal_path(str((slide.get("path") if isinstance(slide, dict) else slide) or ""), folder)
+    path = journal_path(slide_path(run), folder)
     if not path.is_file():
         return None
     found = read_corrections(path, result=folder, made=str(run.get("created") or ""))
     return found if found.top else None
 
 
-def state_of(table: pd.DataFrame, hand: Corrections | None) -> CellsState:
-    """Return the marks of a result's outlines and types as they count now."""
+def state_of(table: pd.DataFrame, hand: Corrections | None, found: TypesNow | None = None) -> CellsState:
+    """Return the marks of a result's outlines and types as they count now; ``found``: the types, where they are known."""
     if hand is None:
-        types = table["type"] if "type" in table else table["label"].map(lambda _: "")
-        return CellsState("", types_mark(table["label"], types.to_numpy(object)))
-    return CellsState(
-        outlines_mark(hand.outline_edits), types_mark(table["label"], types_now(table, hand).now)
-    )
+        return CellsState("", types_mark(table["label"], model_types(table).to_numpy(object)))
+    found = found or types_now(table, hand)
+    return CellsState(outlines_mark(hand.outline_edits), types_mark(table["label"], found.now))
 
 
 def save_table(folder: Path, columns: KeptColumns | None = None, *, always: bool = False) -> SavedTable:
@@ -161,11 +166,12 @@ def _save(folder: Path, columns: KeptColumns | None, *, always: bool) -> SavedTa
     if columns is not None:
         _announce(folder, run, columns)
         table, kept = _with_columns(table, columns, before), columns.kept
-    kept = judged((one for one in kept if set(one.names) <= set(table.columns)), state_of(table, hand))
-    if hand is not None:
-        noted = {"journal": hand.top, **_facts(table, hand)}
+    found = None if hand is None else types_now(table, hand)
+    kept = judged((one for one in kept if set(one.names) <= set(table.columns)), state_of(table, hand, found))
+    if hand is not None and found is not None:
+        noted = {"journal": hand.top, **_facts(found, hand)}
         drawn = () if hand.has_outlines else outlines_by_hand(table)
-        table = with_corrections(table, hand, drawn=drawn)
+        table = with_corrections(table, hand, found, drawn=drawn)
     with clear_disk_errors(folder):
         replace_table(folder, file_names(table, kept))
         update_run(folder, lambda record: _note(record, noted, kept))
@@ -201,11 +207,10 @@ def _with_columns(table: pd.DataFrame, columns: KeptColumns, before: tuple[Kept,
     return rest.merge(columns.values[["label", *names]], on="label", how="left")
 
 
-def _facts(table: pd.DataFrame, hand: Corrections) -> dict[str, Any]:
-    by = types_now(table, hand).by
+def _facts(found: TypesNow, hand: Corrections) -> dict[str, Any]:
     return {
-        "changed": int((by == HAND).sum()),
-        "confirmed": int((by == CONFIRMED).sum()),
+        "changed": int((found.by == HAND).sum()),
+        "confirmed": int((found.by == CONFIRMED).sum()),
         "classes": dict(hand.classes),
         "renamed": dict(hand.renamed),
     }

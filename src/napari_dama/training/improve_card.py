@@ -108,23 +108,35 @@ def assembled(
     return Model(card, networks, device=str(parent.device), precision=parent.precision)
 
 
-def _of_types(
-    card: Card, parent: str, settings: ImproveSettings, found: BeforeAfter, lesson: TypesLesson
-) -> dict[str, Any]:
-    card.classes, card.class_colours = list(settings.classes), list(settings.class_colours)
-    own, before = types_scores(found)
+def _note(
+    card: Card,
+    task: str,
+    parent: str,
+    found: BeforeAfter | OutlineChange,
+    scores: tuple[Mapping[str, float], Mapping[str, float]],
+    sampling: str,
+) -> None:
+    """Write into the card how a task compares with its parent on what was held out; scores of the model, of the parent."""
+    own, before = scores
     card.metrics = {
         **card.metrics,
-        "types": {
+        task: {
             "validation": own,
             "parent": {"name": parent, "validation": before},
             "better": found.better,
             "worse": found.worse,
             "p": found.p,
             "words": found.sentence,
-            "sampling": lesson.sampling,
+            "sampling": sampling,
         },
     }
+
+
+def _of_types(
+    card: Card, parent: str, settings: ImproveSettings, found: BeforeAfter, lesson: TypesLesson
+) -> dict[str, Any]:
+    card.classes, card.class_colours = list(settings.classes), list(settings.class_colours)
+    _note(card, "types", parent, found, types_scores(found), lesson.sampling)
     if found.verdict == "worse" or found.after.balanced_accuracy < found.before.balanced_accuracy:
         card.limits.append(f"{_LIMIT} {parent}? {found.sentence}")
     counts = lesson.reviewed.loc[lesson.reviewed["part"] == LEARN, "type"].value_counts()
@@ -140,19 +152,7 @@ def _of_types(
 def _of_outlines(
     card: Card, parent: str, settings: ImproveSettings, found: OutlineChange, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    own, before = outlines_scores(found)
-    card.metrics = {
-        **card.metrics,
-        "segments": {
-            "validation": own,
-            "parent": {"name": parent, "validation": before},
-            "better": found.better,
-            "worse": found.worse,
-            "p": found.p,
-            "words": found.sentence,
-            "sampling": outlines_sampling(facts, settings),
-        },
-    }
+    _note(card, "segments", parent, found, outlines_scores(found), outlines_sampling(facts, settings))
     if found.verdict == "worse" or found.after.f1 < found.before.f1:
         card.limits.append(f"{_LIMIT} {parent} in outlines? {found.sentence}")
     counts = facts.get("outlines", {})

@@ -33,6 +33,7 @@ from napari_dama.predict.result import ResultFolder
 from napari_dama.slides.intensity import normalise, slide_stats
 from napari_dama.slides.region import Region
 from napari_dama.slides.slide import open_slide
+from napari_dama.slides.tiles import tile_grid
 from napari_dama.training.checkpoint import module_state, optimiser_tensors, restore_optimiser
 from napari_dama.training.files import ANNOTATIONS
 from napari_dama.training.heads import head_training
@@ -327,14 +328,10 @@ def find_cells(part: nn.Module, field: AreaField, card: Card) -> NDArray[np.int3
     height, width = field.labels.shape
     pixels = np.pad(field.pixels, ((0, 0), (0, -height % side), (0, -width % side)))
     whole = np.zeros((2, *pixels.shape[1:]), np.float32)
-    for y0 in range(0, pixels.shape[1], CORE * side):
-        for x0 in range(0, pixels.shape[2], CORE * side):
-            top, left = max(0, y0 - side), max(0, x0 - side)
-            tile = pixels[:, top : y0 + (CORE + 1) * side, left : x0 + (CORE + 1) * side]
-            x = torch.from_numpy(tile.astype(np.float32))[None].to(device)
-            with torch.no_grad():
-                found = maps(part, x)[0].cpu().numpy()
-            core = found[:, y0 - top : y0 - top + CORE * side, x0 - left : x0 - left + CORE * side]
-            whole[:, y0 : y0 + core.shape[1], x0 : x0 + core.shape[2]] = core
+    for tile in tile_grid(pixels.shape[1:], tile_px=CORE * side, halo_px=side):
+        x = torch.from_numpy(pixels[:, *tile.outer.slices].astype(np.float32))[None].to(device)
+        with torch.no_grad():
+            found = maps(part, x)[0].cpu().numpy()
+        whole[:, *tile.core.slices] = found[:, *tile.core_in_outer.slices]
     labels, _ = instances_from_maps(*whole[:, :height, :width], pixel_um=card.pixel_um)
     return labels
