@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -408,7 +409,8 @@ def main() -> None:
             simulated(folder, options.out, options.theme, wanted)
         slides = sorted(data.glob("*.ome.tif"))
         if "breast" in wanted and slides:
-            breast(slides[0], folder, options.out, options.theme)
+            slide = Path(shutil.copy(slides[0], folder))  # corrections and jobs lie beside a slide
+            breast(slide, folder, options.out, options.theme)
         elif "breast" in wanted:
             print(f"no images in {data}: the breast pictures are left as they are")
 

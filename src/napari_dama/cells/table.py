@@ -30,6 +30,8 @@ OUTLINE: Final = "outline_corrected"
 """Whether a person drew or changed the outline."""
 DERIVED: Final = (TYPE_NOW, CORRECTED_BY, OUTLINE)
 """Columns that only repeat what the journal of corrections says; `napari_dama.cells.corrected` makes them."""
+UNTYPED_COLOUR: Final = "#a3a8ad"
+"""Of cells without type: a light grey, which recedes behind the classes."""
 _WORDS: Final = (*TYPE_NAMES, TYPE_NOW, CORRECTED_BY, "type_model")
 _MISSING: Final = (
     "",

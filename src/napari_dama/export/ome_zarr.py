@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from napari_dama.cells.table import UNTYPED_COLOUR
 from napari_dama.errors import OutputError, SettingsError
 from napari_dama.export.folders import attributes, is_zarr, replacing_folder
 from napari_dama.export.ngff import add_metadata, metadata, new_group, write_pyramid
-from napari_dama.export.source import UNTYPED_COLOUR, ResultSource, rgb
+from napari_dama.export.source import ResultSource, rgb
 from napari_dama.export.watch import Watch
 
 if TYPE_CHECKING:

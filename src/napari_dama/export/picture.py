@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from napari_dama.cells.table import UNTYPED_COLOUR
 from napari_dama.errors import SettingsError
 from napari_dama.export.blend import blend, parse_markers, shown_markers
 from napari_dama.export.outlines import cell_outlines
 from napari_dama.export.plate import SIDE_IN, canvas, draw_legend, legend_lines, scale_bar
-from napari_dama.export.source import UNTYPED_COLOUR, ResultSource, rgb
+from napari_dama.export.source import ResultSource, rgb
 from napari_dama.export.watch import Watch
 from napari_dama.slides.region import Region
 

@@ -13,7 +13,7 @@ import numpy as np
 from napari_dama.cells.corrected import anything, as_it_counts
 from napari_dama.cells.correction_records import NO_TYPE
 from napari_dama.cells.kept import OUTDATED, Kept, file_names, judged, notes_of, read_kept
-from napari_dama.cells.table import OUTLINE
+from napari_dama.cells.table import OUTLINE, UNTYPED_COLOUR
 from napari_dama.errors import OutputError, SlideError
 from napari_dama.predict.record import LABELS, RUN_FILE
 from napari_dama.predict.saved_table import journal_of, state_of
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_dama.slides.slide import Slide
 
 UNTYPED: Final = NO_TYPE
-UNTYPED_COLOUR: Final = "#39d0d8"
 _SPARE: Final = ("#f0e442", "#0072b2", "#999999", "#8c564b", "#bcbd22", "#9467bd", "#17becf", "#7f7f7f")
 _HEX: Final = re.compile(r"#[0-9a-fA-F]{6}")
 

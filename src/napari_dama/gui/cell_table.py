@@ -12,6 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap, label_colormap
 from pydantic import PrivateAttr
 
 from napari_dama.cells.correction_records import NO_TYPE
+from napari_dama.cells.table import UNTYPED_COLOUR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from napari_dama.gui.cells_model import CellsModel
 
 UNTYPED: Final = NO_TYPE
-UNTYPED_COLOUR = "#39d0d8"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_dama.cells.table import UNTYPED_COLOUR
 from napari_dama.gui import tooltips
-from napari_dama.gui.cell_table import UNTYPED, UNTYPED_COLOUR, untyped
+from napari_dama.gui.cell_table import UNTYPED, untyped
 from napari_dama.gui.style import narrow
 
 if TYPE_CHECKING:
