@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from napari_dama.export.source import UNTYPED, UNTYPED_COLOUR, ResultSource
+from napari_dama.cells.table import UNTYPED_COLOUR
+from napari_dama.export.source import UNTYPED, ResultSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
